@@ -1,0 +1,123 @@
+"""Data sets as fields on the torus, and what the method needs to know of them.
+
+Images of an IDX folder (MNIST's format), values in [-1, 1], are resized to 56² (bicubic), padded
+with -1 to 64² and projected on H_64; coarser levels are restrictions of that, so the finest level
+holds real content and every level shows the same functions.
+"""
+
+import gzip
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mldemo.spectral import multiplicity, radial_power, radius, resample, squared_norm, to_modes
+
+FINEST_LEVEL, _INNER = 64, 56
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The uint8 array of an IDX file, gzipped or not; a damaged file raises `ValueError`."""
+    try:
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if len(raw) < 4 or raw[:3] != b"\x00\x00\x08" or not 1 <= raw[3] <= 3:
+        raise ValueError(f"{path} is not an IDX file of bytes")
+    rank = raw[3]
+    shape = struct.unpack(f">{rank}I", raw[4 : 4 + 4 * rank])
+    body = np.frombuffer(raw, np.uint8, offset=4 + 4 * rank)
+    if body.size != int(np.prod(shape, dtype=np.int64)):
+        raise ValueError(f"{path} promises {shape} bytes but holds {body.size}")
+    return body.reshape(shape)
+
+
+def find_idx(folder: Path, part: str, what: str = "images-idx3") -> Path:
+    """The file of an IDX folder, e.g. train-images-idx3-ubyte(.gz); else `ValueError`."""
+    for name in (f"{part}-{what}-ubyte.gz", f"{part}-{what}-ubyte"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ValueError(f"{folder} holds no {part}-{what}-ubyte or {part}-{what}-ubyte.gz")
+
+
+def fields_from_images(images: np.ndarray, resolution: int = FINEST_LEVEL) -> Tensor:
+    """uint8 images (B, h, w) as fields (B, 1, N, N) in the conventions above, float32."""
+    out = []
+    for start in range(0, len(images), 1000):
+        x = torch.from_numpy(images[start : start + 1000].copy()).float()[:, None] / 127.5 - 1
+        shrinks = max(x.shape[-2:]) > _INNER
+        x = functional.interpolate(x, (_INNER, _INNER), mode="bicubic", antialias=shrinks)
+        border = (FINEST_LEVEL - _INNER) // 2
+        x = functional.pad(x, (border,) * 4, value=-1.0)
+        out.append(resample(x, resolution))
+    return torch.cat(out)
+
+
+def load_fields(folder: Path | str, part: str = "train", resolution: int = FINEST_LEVEL) -> Tensor:
+    """All images of one part ("train" or "t10k") of an IDX folder as fields (B, 1, N, N)."""
+    images = read_idx(find_idx(Path(folder), part))
+    if images.ndim != 3 or min(images.shape) < 1:
+        raise ValueError(f"images of shape (count, height, width) needed, got {images.shape}")
+    return fields_from_images(images, resolution)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and radial power spectrum of a data set: what the linear part and the oracles need.
+
+    `mean` is a field (1, 1, 64, 64); `power` holds Λ, the mean over each shell round(|k|) of
+    E|x̂_k - m̂_k|², for the shells 0, 1, … that the finest level resolves.
+    """
+
+    mean: Tensor
+    power: Tensor
+
+    @classmethod
+    def of(cls, fields: Tensor) -> "Statistics":
+        """Measure them on fields (B, 1, N, N)."""
+        mean = fields.double().mean(0, keepdim=True)
+        power = torch.zeros_like(radial_power(mean[0, 0]))
+        for part in fields.split(1000):
+            power += radial_power(part.double() - mean).sum((0, 1))
+        return cls(mean.float(), (power / len(fields)).float())
+
+    def mean_at(self, resolution: int) -> Tensor:
+        """The mean on level N, (1, 1, N, N)."""
+        return resample(self.mean, resolution)
+
+    def spectrum(self, resolution: int) -> Tensor:
+        """Λ_k on level N, (N, N//2 + 1) float64.
+
+        Constant on every shell inside the disc |k| < N/2 of the finest level, so that sums over
+        Λ are those of the data; beyond it the power law through its upper half goes on.
+        """
+        known = self.mean.shape[-1] // 2 - 1
+        shells = np.arange(known // 4, known + 1)
+        power = self.power.double().numpy()
+        log_upper = np.log(power[shells].clip(min=1e-30))
+        slope = min(float(np.polyfit(np.log(shells), log_upper, 1)[0]), -2.5)  # summable
+        r = radius(resolution).numpy()
+        shell = r.round().astype(int)
+        beyond = power[known] * (r.clip(min=1) / known) ** slope
+        spectrum = np.where(shell <= known, power[shell.clip(max=known)], beyond)
+        return torch.from_numpy(spectrum) * (multiplicity(resolution) > 0)
+
+    @property
+    def variance(self) -> float:
+        """E‖x - m‖² = tr Λ over the finest level: the trace to which priors are normalised."""
+        n = self.mean.shape[-1]
+        return float((multiplicity(n) * self.spectrum(n)).sum())
+
+
+def exact_variance(fields: Tensor) -> float:
+    """E‖x - m‖² measured directly, against which `Statistics.variance` is tested."""
+    n = fields.shape[-1]
+    mean = fields.double().mean(0, keepdim=True)
+    return float(
+        torch.cat([squared_norm(to_modes(p.double() - mean), n) for p in fields.split(1000)]).mean()
+    )

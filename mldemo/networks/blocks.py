@@ -1,0 +1,80 @@
+"""The layers that the networks share: time embedding, Fourier block, coordinates."""
+
+import math
+from functools import lru_cache
+
+import torch
+from neuralop.layers.embeddings import SinusoidalEmbedding
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mldemo.networks.spectral_convolution import SpectralConvolution
+
+
+class TimeEmbedding(nn.Module):
+    """A feature vector for every sample's log-SNR λ: sinusoids of λ/10, then two linear layers.
+
+    (B,) -> (B, `features`). λ runs from -5 to 4.6 on the default schedule.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.waves = SinusoidalEmbedding(1, num_frequencies=6, embedding_type="nerf")
+        self.first = nn.Linear(1 + self.waves.out_channels, features)
+        self.second = nn.Linear(features, features)
+
+    def forward(self, log_snr: Tensor) -> Tensor:
+        """Embed (B,) log-SNRs."""
+        x = (log_snr / 10)[:, None]
+        x = torch.cat([x, self.waves(x)], 1)
+        return functional.silu(self.second(functional.silu(self.first(x))))
+
+
+class Modulation(nn.Module):
+    """Per-sample FiLM: h -> (1 + a(e)) h + b(e), channel by channel, the identity at first."""
+
+    def __init__(self, features: int, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, 2 * channels)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """Modulate (B, C, N, N) by (B, features)."""
+        scale, shift = self.linear(embedding)[:, :, None, None].chunk(2, 1)
+        return torch.addcmul(shift, h, 1 + scale)
+
+
+class FourierBlock(nn.Module):
+    """h + MLP(silu(FiLM(Kh + Ah, e))): neuralop's FNO block with a time and an outer skip.
+
+    K is a spectral convolution, A and the MLP act on channels point by point (1x1 convolutions).
+    """
+
+    def __init__(self, channels: int, modes: int, features: int) -> None:
+        super().__init__()
+        self.convolution = SpectralConvolution(channels, channels, 2 * modes + 1)
+        self.skip = nn.Conv2d(channels, channels, 1)
+        self.modulation = Modulation(features, channels)
+        self.inner = nn.Conv2d(channels, channels, 1)
+        self.outer = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """(B, C, N, N) at any N -> the same shape."""
+        g = self.modulation(self.convolution(h) + self.skip(h), embedding)
+        return h + self.outer(functional.silu(self.inner(functional.silu(g))))
+
+
+@lru_cache(maxsize=32)
+def coordinates(resolution: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """cos and sin of 2πx₁ and 2πx₂ on the grid, (1, 4, N, N): where a point lies on the torus."""
+    x = torch.arange(resolution, dtype=torch.float64) * (2 * math.pi / resolution)
+    first, second = torch.meshgrid(x, x, indexing="ij")
+    waves = torch.stack([first.cos(), first.sin(), second.cos(), second.sin()])
+    return waves[None].to(device=device, dtype=dtype)
+
+
+def with_coordinates(x: Tensor) -> Tensor:
+    """Append the four coordinate channels to (B, C, N, N), channels-last."""
+    place = coordinates(x.shape[-1], x.dtype, x.device).expand(len(x), -1, -1, -1)
+    return torch.cat([x, place], 1).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,131 @@
+"""Fourier conventions: the only file that knows how a field becomes modes and back.
+
+A field is a real function on the torus [0,1)^2 sampled at x_j = j/N, shape (..., N, N). Its modes
+are û_k = N^-2 Σ_j u(x_j) e^{-2πi k·x_j}, kept on the half plane k₂ ≥ 0 in the layout of
+``torch.fft.rfft2``: shape (..., N, N//2 + 1). Level N is H_N = span{e_k : |k₁|, |k₂| < N/2}; the
+Nyquist row and column of an even grid are zero, so that H_16 ⊂ H_32 ⊂ H_64 exactly.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+SMALLEST, FINEST = 8, 256
+
+
+def check_resolution(resolution: int) -> int:
+    """Return the number of grid points per side if 8 ≤ N ≤ 256, else raise ``ValueError``."""
+    if isinstance(resolution, bool) or not isinstance(resolution, int):
+        raise ValueError(f"resolution must be a whole number, got {resolution!r}")
+    if not SMALLEST <= resolution <= FINEST:
+        raise ValueError(f"resolution must be from {SMALLEST} to {FINEST}, got {resolution}")
+    return resolution
+
+
+def bandwidth(resolution: int) -> int:
+    """The largest |k|∞ in H_N: 7 at N = 16, 4 at N = 9."""
+    return (resolution - 1) // 2
+
+
+@lru_cache(maxsize=64)
+def frequencies(resolution: int) -> tuple[Tensor, Tensor]:
+    """Integer frequencies (k₁, k₂) of the half plane, float64, each (N, N//2 + 1)."""
+    n = resolution
+    k1 = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64).round()
+    k2 = torch.arange(n // 2 + 1, dtype=torch.float64)
+    first, second = torch.meshgrid(k1, k2, indexing="ij")
+    return first.contiguous(), second.contiguous()
+
+
+@lru_cache(maxsize=64)
+def multiplicity(resolution: int) -> Tensor:
+    """How many modes of the whole plane each half-plane mode stands for: 1, 2, or 0 (Nyquist).
+
+    Σ_k f_k over H_N equals ``(multiplicity(N) * f).sum()`` for every even f. Float64.
+    """
+    k1, k2 = frequencies(resolution)
+    m = bandwidth(resolution)
+    weight = torch.where(k2 > 0, 2.0, 1.0)
+    return torch.where((k1.abs() <= m) & (k2 <= m), weight, 0.0).to(torch.float64)
+
+
+@lru_cache(maxsize=64)
+def radius(resolution: int) -> Tensor:
+    """The Euclidean |k| of every half-plane mode, float64, (N, N//2 + 1)."""
+    k1, k2 = frequencies(resolution)
+    return torch.hypot(k1, k2)
+
+
+@lru_cache(maxsize=256)
+def _band_mask(resolution: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return (multiplicity(resolution) > 0).to(device=device, dtype=dtype)
+
+
+def to_modes(field: Tensor) -> Tensor:
+    """Modes of the projection of a field on H_N: (..., N, N) -> (..., N, N//2 + 1)."""
+    mask = _band_mask(field.shape[-1], field.dtype, field.device)
+    return torch.fft.rfft2(field, norm="forward") * mask
+
+
+def to_field(modes: Tensor, resolution: int) -> Tensor:
+    """The real field with these modes: (..., N, N//2 + 1) -> (..., N, N)."""
+    return torch.fft.irfft2(modes, s=(resolution, resolution), norm="forward")
+
+
+def resample_modes(modes: Tensor, source: int, target: int) -> Tensor:
+    """Modes on level `source` as modes on level `target`: cut off, or padded with zeros."""
+    m = bandwidth(min(source, target))
+    out = modes.new_zeros((*modes.shape[:-2], target, target // 2 + 1))
+    out[..., : m + 1, : m + 1] = modes[..., : m + 1, : m + 1]
+    if m:
+        out[..., -m:, : m + 1] = modes[..., -m:, : m + 1]
+    return out
+
+
+def resample(field: Tensor, resolution: int) -> Tensor:
+    """Restrict to a coarser level (keep low modes) or prolong to a finer one (pad with zeros).
+
+    restrict(prolong(u)) = u for u in H_N. At the field's own resolution it projects on H_N.
+    """
+    source = field.shape[-1]
+    return to_field(resample_modes(to_modes(field), source, resolution), resolution)
+
+
+def apply_multiplier(field: Tensor, multiplier: Tensor) -> Tensor:
+    """Σ_k μ_k û_k e_k for a real even μ of shape (..., N, N//2 + 1)."""
+    return to_field(to_modes(field) * multiplier, field.shape[-1])
+
+
+def squared_norm(modes: Tensor, resolution: int) -> Tensor:
+    """‖u‖² = Σ_k |û_k|², the mean of squares on the grid; sums the last two axes."""
+    weight = multiplicity(resolution).to(device=modes.device, dtype=modes.real.dtype)
+    return (weight * (modes.real**2 + modes.imag**2)).sum((-2, -1))
+
+
+@lru_cache(maxsize=64)
+def _shells(resolution: int) -> tuple[Tensor, Tensor]:
+    shell = radius(resolution).round().long()
+    shell = torch.where(multiplicity(resolution) > 0, shell, 0)
+    size = torch.zeros(int(shell.max()) + 1, dtype=torch.float64)
+    size.index_add_(0, shell.flatten(), multiplicity(resolution).flatten())
+    return shell, size
+
+
+def radial_mean(values: Tensor, resolution: int) -> Tensor:
+    """Mean of an even function of k over the shells round(|k|) = 0, 1, 2, …
+
+    (..., N, N//2 + 1) -> (..., shells); the last shell lies in the corners of the band.
+    """
+    shell, size = _shells(resolution)
+    weight = multiplicity(resolution).to(device=values.device, dtype=values.dtype)
+    flat = (values * weight).flatten(-2)
+    total = flat.new_zeros((*flat.shape[:-1], len(size)))
+    total.index_add_(-1, shell.flatten().to(values.device), flat)
+    return total / size.to(device=values.device, dtype=values.dtype)
+
+
+def radial_power(field: Tensor) -> Tensor:
+    """Radial power spectrum: the mean of |û_k|² over each shell round(|k|), (..., shells)."""
+    modes = to_modes(field)
+    return radial_mean(modes.real**2 + modes.imag**2, field.shape[-1])

@@ -1,0 +1,273 @@
+"""Multilevel training: denoising score matching, coarse to fine, resumable to the bit.
+
+One network is trained on H_16, then on H_32, then on H_64 (or whatever levels a plan names); the
+state after each level is a checkpoint of its own. Everything random in step i is a function of
+(seed, i), so a run that was killed goes on exactly as if it had not been.
+
+On several processes (`torchrun --nproc-per-node=2 -m mldemo train …`) each takes its share of the
+same global batch, so the loss curve is that of one process.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from mldemo.data import Statistics
+from mldemo.networks import build_network
+from mldemo.networks.preconditioning import Denoiser
+from mldemo.noise import check_seed
+from mldemo.priors import prior_from_dict
+from mldemo.sde import END, FIRST, Schedule
+from mldemo.spectral import check_resolution, resample, to_modes
+
+# Where on the time axis the shape of a picture is decided: 70 % of the training times lie here.
+DECISIVE, SHARE = (0.03, 0.6), 0.7
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train. Two equal plans on equal data give equal weights, bit for bit.
+
+    `levels` are (resolution, steps) from coarse to fine; the peak learning rate halves from one
+    level to the next, and inside a level it warms up and then falls as a cosine.
+    """
+
+    prior: dict[str, Any]
+    network: dict[str, Any] = field(default_factory=lambda: {"kind": "ushaped"})
+    levels: tuple[tuple[int, int], ...] = ((16, 4000), (32, 1500), (64, 200))
+    batch: int = 128
+    learning_rate: float = 2e-3
+    ema: float = 0.999
+    seed: int = 0
+    schedule: Schedule = Schedule()
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if not self.levels:
+            raise ValueError("a plan needs at least one level")
+        for resolution, steps in self.levels:
+            check_resolution(resolution)
+            if not 1 <= steps <= 10_000_000:
+                raise ValueError(f"steps must be from 1 to 10000000, got {steps}")
+        if not 1 <= self.batch <= 65536:
+            raise ValueError(f"batch must be from 1 to 65536, got {self.batch}")
+        if not 0 < self.learning_rate <= 1:
+            raise ValueError(f"learning rate must be in (0, 1], got {self.learning_rate:g}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"EMA decay must be in [0, 1), got {self.ema:g}")
+        check_seed(self.seed)
+        prior_from_dict(self.prior)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps over all levels."""
+        return sum(steps for _, steps in self.levels)
+
+    def level_of(self, step: int) -> tuple[int, int, int]:
+        """(index, resolution, steps already done on that level) at a global step."""
+        for index, (resolution, steps) in enumerate(self.levels):
+            if step < steps:
+                return index, resolution, step
+            step -= steps
+        raise ValueError(f"step {step} lies beyond the end of the plan")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a global step."""
+        index, _, inside = self.level_of(step)
+        steps = self.levels[index][1]
+        warm = min(1.0, (inside + 1) / min(100, max(1, steps // 10)))
+        fall = 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * inside / steps))
+        return float(self.learning_rate * 0.5**index * warm * fall)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One optimiser step. `finished_level` is set on the last step of a level."""
+
+    step: int
+    total: int
+    resolution: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    finished_level: int | None = None
+
+
+def training_times(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Stratified times: one uniform offset, mapped by the quantiles of the mixture density.
+
+    `SHARE` of the mass is uniform on `DECISIVE`, the rest uniform on [1e-3, 1].
+    """
+    low, high = DECISIVE
+    knots = np.array([FIRST, low, high, END])
+    wide = (knots - FIRST) / (END - FIRST)
+    narrow = np.clip((knots - low) / (high - low), 0, 1)
+    cumulative = SHARE * narrow + (1 - SHARE) * wide
+    quantiles = (np.arange(count) + rng.random()) / count
+    return np.interp(quantiles, cumulative, knots)
+
+
+class Training:
+    """A run in progress: the weights, their average, the optimiser, and the step reached."""
+
+    def __init__(
+        self, plan: Plan, fields: Tensor, device: torch.device | str = "cpu"
+    ) -> None:
+        if fields.ndim != 4 or fields.shape[1] != 1 or len(fields) < 2:
+            raise ValueError(f"fields (B >= 2, 1, N, N) needed, got {tuple(fields.shape)}")
+        finest = max(resolution for resolution, _ in plan.levels)
+        if finest > fields.shape[-1]:
+            raise ValueError(f"level {finest} needs data finer than {fields.shape[-1]}")
+        self.plan, self.fields, self.device = plan, fields, torch.device(device)
+        self.statistics = Statistics.of(fields)
+        self.rank = distributed.get_rank() if distributed.is_initialized() else 0
+        self.world = distributed.get_world_size() if distributed.is_initialized() else 1
+        if plan.batch % self.world:
+            raise ValueError(f"batch {plan.batch} cannot be shared by {self.world} processes")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            network = build_network(plan.network).to(self.device)
+        prior = prior_from_dict(plan.prior)
+        self.denoiser = Denoiser(network, prior, self.statistics, plan.schedule)
+        objective: nn.Module = _Objective(self.denoiser)
+        if self.world > 1:
+            objective = DistributedDataParallel(objective)
+        self._objective = objective
+        self.average = AveragedModel(network, multi_avg_fn=_averaging(plan.ema))
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
+        )
+        self.step, self.seconds = 0, 0.0
+        self._level: tuple[int, Tensor] | None = None
+
+    def _modes(self, resolution: int) -> Tensor:
+        if self._level is None or self._level[0] != resolution:
+            parts = [to_modes(resample(p, resolution)) for p in self.fields.split(1000)]
+            self._level = resolution, torch.cat(parts)
+        return self._level[1]
+
+    def _batch(self, resolution: int) -> tuple[Tensor, Tensor, Tensor]:
+        """This process's share of the global batch of the current step: modes, ζ, times."""
+        plan = self.plan
+        rng = np.random.Generator(np.random.Philox(key=[plan.seed, self.step]))
+        share = slice(self.rank, None, self.world)
+        chosen = torch.from_numpy(rng.integers(len(self.fields), size=plan.batch))[share]
+        times = torch.from_numpy(training_times(plan.batch, rng))[share]
+        white = rng.standard_normal((plan.batch, 1, resolution, resolution), np.float32)[share]
+        modes = to_modes(torch.from_numpy(np.ascontiguousarray(white))) * resolution
+        return tuple(v.to(self.device) for v in (self._modes(resolution)[chosen], modes, times))
+
+    def advance(self) -> Progress:
+        """Take one optimiser step."""
+        start = time.perf_counter()
+        plan = self.plan
+        index, resolution, inside = plan.level_of(self.step)
+        rate = plan.rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._objective(*self._batch(resolution))
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.denoiser.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.average.update_parameters(self.denoiser.network)
+        value = loss.detach()
+        if self.world > 1:
+            distributed.all_reduce(value, distributed.ReduceOp.AVG)
+        self.step += 1
+        self.seconds += time.perf_counter() - start
+        done = index if inside + 1 == plan.levels[index][1] else None
+        return Progress(
+            self.step, plan.steps, resolution, value.item(), rate, self.seconds, done
+        )
+
+    def save(self, path: Path) -> None:
+        """Write all that `resume` needs; the file is replaced in one move or not at all."""
+        tensors = {f"network.{k}": v for k, v in self.denoiser.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.module.state_dict().items()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+        record = {
+            "plan": asdict(self.plan),
+            "step": self.step,
+            "seconds": self.seconds,
+            "averaged": int(self.average.n_averaged),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        save_file(contiguous, part, {"training": json.dumps(record)})
+        os.replace(part, path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a file of `save`; another plan's file raises `ValueError`."""
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            record = json.loads((file.metadata() or {}).get("training", "null"))
+        if not record or record["plan"] != json.loads(json.dumps(asdict(self.plan))):
+            raise ValueError(f"{path} belongs to another plan: remove it or choose another folder")
+        tensors = load_file(path)
+
+        def part(name: str) -> dict[str, Tensor]:
+            cut = len(name) + 1
+            return {k[cut:]: v for k, v in tensors.items() if k.startswith(name + ".")}
+
+        self.denoiser.network.load_state_dict(part("network"))
+        self.average.module.load_state_dict(part("average"))
+        self.average.n_averaged.fill_(record["averaged"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in part("optimizer").items():
+            i, name = key.split(".")
+            state.setdefault(int(i), {})[name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.step, self.seconds = record["step"], record["seconds"]
+
+    def run(self, state: Path | None = None, save_every: int = 200) -> Iterator[Progress]:
+        """Train to the end of the plan, yielding after each step; the state is kept in `state`."""
+        while self.step < self.plan.steps:
+            progress = self.advance()
+            last = progress.finished_level is not None
+            if state is not None and self.rank == 0 and (last or self.step % save_every == 0):
+                self.save(state)
+            yield progress
+
+
+class _Objective(nn.Module):
+    """The mean loss as a module, which is what DistributedDataParallel can wrap."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, clean: Tensor, white: Tensor, times: Tensor) -> Tensor:
+        return self.denoiser.loss(clean, white, times).mean()
+
+
+def _averaging(decay: float) -> Any:
+    """EMA whose decay warms up, min(d, (1 + n)/(10 + n)), so short runs have an average too."""
+
+    @torch.no_grad()
+    def update(averaged: Any, current: Any, count: Any) -> None:
+        n = int(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
+def start_processes() -> None:
+    """Join the other processes if `torchrun` or `accelerate launch` started this one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
