@@ -22,6 +22,11 @@ from mldemo.spectral import multiplicity, to_field, to_modes
 REFERENCE = Bessel(exponent=1.15, kappa=6.0)  # ρ
 
 
+def _inverse(spectrum: Tensor) -> Tensor:
+    """1/x where x > 0, else 0: modes outside the band, or without data and noise, stay 0."""
+    return torch.where(spectrum > 0, 1 / spectrum, 0.0)
+
+
 class Denoiser(nn.Module):
     """D(x, t) = E[X_0 | X_t = x] as the formula above, for fields (B, 1, N, N) and times (B,).
 
@@ -67,11 +72,11 @@ class Denoiser(nn.Module):
         alpha = per_sample(self.schedule.alpha(time), x)
         sigma = per_sample(self.schedule.sigma(time), x)
         variance = alpha**2 * data + sigma**2 * noise
-        inverse = torch.where(variance > 0, 1 / variance, 0.0)
+        inverse = _inverse(variance)
         centred = to_modes(x) - alpha * mean
         f_in = to_field((reference * inverse).sqrt() * centred, n)
         f_out = self.network(f_in, self.schedule.log_snr(time).to(x.dtype))
-        gain = (data * noise * inverse / reference).sqrt() * sigma
+        gain = (data * noise * inverse * _inverse(reference)).sqrt() * sigma
         modes = mean + alpha * data * inverse * centred + gain * to_modes(f_out)
         return to_field(modes, n)
 
@@ -87,7 +92,7 @@ class Denoiser(nn.Module):
         alpha = per_sample(self.schedule.alpha(time), clean.real)
         sigma = per_sample(self.schedule.sigma(time), clean.real)
         variance = alpha**2 * data + sigma**2 * noise
-        scale = torch.where(variance > 0, reference / variance, 0.0).sqrt()
+        scale = (reference * _inverse(variance)).sqrt()
         active = (data > 0) & (noise > 0)
         data_root, noise_root = data.sqrt(), noise.sqrt()
         deviation = clean - mean

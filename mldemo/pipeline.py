@@ -1,0 +1,303 @@
+"""From a request to frames: all that the app and the command line know of the core.
+
+`Request` is the one place where wishes from outside are checked. `prepare` turns it into a `Run`;
+`Run.frames()` yields one `Frame` per solver state. `pixels` is the one place that clips.
+"""
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mldemo.checkpoints import (
+    BUNDLE,
+    checkpoint_names,
+    load_checkpoint,
+    load_statistics,
+    manifest_entry,
+    parse,
+    read_manifest,
+    read_verified,
+)
+from mldemo.data import Statistics, load_fields
+from mldemo.noise import check_seed
+from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser
+from mldemo.priors import PRIORS, Prior, Standard, fit_matched
+from mldemo.samplers import SAMPLERS, Denoise, brownian_fields, check_steps, initial_state, sample
+from mldemo.sde import Schedule
+from mldemo.spectral import check_resolution, radial_mean, radial_power
+
+SCORES = ("learned", "gaussian", "empirical")
+EXACT_SCORES = SCORES[1:]
+LARGEST_COUNT = 4096
+LARGEST_WORK = 2**33  # network calls x pixels x images
+GENERATED_DIGITS = "digits-generated"
+
+
+def _choice(name: str, value: Any, allowed: Any) -> None:
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {str(value)[:80]!r}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody wants to see. Every field is checked; a bad one raises `ValueError`.
+
+    `checkpoint` None means the default checkpoint of the prior; it is ignored by exact scores.
+    """
+
+    prior: str = "bessel"
+    resolution: int = 32
+    steps: int = 20
+    sampler: str = "dpmpp2m"
+    count: int = 16
+    seed: int = 7
+    score: str = "learned"
+    checkpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check types, ranges and the total work."""
+        _choice("prior", self.prior, PRIORS)
+        check_resolution(self.resolution)
+        check_steps(self.steps)
+        _choice("sampler", self.sampler, SAMPLERS)
+        if isinstance(self.count, bool) or not isinstance(self.count, int):
+            raise ValueError(f"count must be a whole number, got {self.count!r}")
+        if not 1 <= self.count <= LARGEST_COUNT:
+            raise ValueError(f"count must be from 1 to {LARGEST_COUNT}, got {self.count}")
+        check_seed(self.seed)
+        _choice("score", self.score, SCORES)
+        if self.checkpoint is not None and not isinstance(self.checkpoint, str):
+            raise ValueError(f"checkpoint must be a name, got {self.checkpoint!r}")
+        if self.work > LARGEST_WORK:
+            raise ValueError(
+                f"this asks for {self.work} pixel evaluations, the bound is {LARGEST_WORK}: "
+                "lower resolution, steps or count"
+            )
+
+    @property
+    def calls(self) -> int:
+        """How often the denoiser is asked."""
+        return 2 * self.steps - 1 if self.sampler == "heun" else self.steps
+
+    @property
+    def work(self) -> int:
+        """Network calls x pixels x images."""
+        return self.calls * self.resolution**2 * self.count
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One solver state, on the CPU: fields x_t and x_0 (B, 1, N, N) and how far the run is.
+
+    `power` is the radial power spectrum of x_t, averaged over the batch, shells 0, 1, ….
+    `step_seconds` is the compute time since the last frame, `seconds` since the first call.
+    """
+
+    step: int
+    steps: int
+    time: float
+    alpha: float
+    sigma: float
+    x: Tensor
+    x0: Tensor
+    power: Tensor
+    calls: int
+    seconds: float
+    step_seconds: float
+
+    @property
+    def log_snr(self) -> float:
+        """log(α/σ), infinite in the last state."""
+        return math.log(self.alpha / self.sigma) if self.sigma > 0 else math.inf
+
+
+def pixels(field: Tensor) -> Tensor:
+    """Fields (..., N, N) as uint8 greys: [-1, 1] -> 0..255, clipped here and nowhere else."""
+    return ((field + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def choose_device(wish: str = "auto") -> torch.device:
+    """The device called for: "auto" takes cuda, then mps, then cpu; an absent one raises."""
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+    if wish == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if present[d]))
+    if wish not in present:
+        raise ValueError(f"device must be one of auto, {', '.join(present)}, got {wish!r}")
+    if not present[wish]:
+        here = ", ".join(d for d, there in present.items() if there)
+        raise ValueError(f"device {wish} is not available here; there is: {here}")
+    return torch.device(wish)
+
+
+def checkpoints_for(prior: str, folder: Path = BUNDLE) -> list[str]:
+    """The checkpoints trained with this prior, the default first."""
+    return [
+        n for n in checkpoint_names(folder) if manifest_entry(n, folder)["prior"]["name"] == prior
+    ]
+
+
+@lru_cache(maxsize=4)
+def default_statistics(folder: Path = BUNDLE) -> Statistics:
+    """Mean and spectrum of the default checkpoint's data, for everything that learns nothing."""
+    return load_statistics(read_manifest(folder)["default"], folder)[0]
+
+
+def default_prior(name: str, statistics: Statistics) -> Prior:
+    """The prior with its default parameters and the data's trace (`standard`: 1 per pixel)."""
+    _choice("prior", name, PRIORS)
+    if name == "matched":
+        return fit_matched(statistics.power, statistics.variance)
+    if name == "standard":
+        return Standard()
+    return replace(PRIORS[name](), **{"trace": statistics.variance})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A request with everything it needs, ready to be computed (many times, by many users)."""
+
+    request: Request
+    prior: Prior
+    statistics: Statistics
+    schedule: Schedule
+    denoise: Denoise
+    device: torch.device
+    checkpoint: str | None
+    trained_levels: list[int]
+
+    @property
+    def prior_power(self) -> Tensor:
+        """Radial mean of q_k on the run's level, shells 0, 1, …"""
+        n = self.request.resolution
+        return radial_mean(self.prior.eigenvalues(n), n)
+
+    @property
+    def data_power(self) -> Tensor:
+        """Radial mean of Λ_k on the run's level."""
+        n = self.request.resolution
+        return radial_mean(self.statistics.spectrum(n), n)
+
+    def frames(self) -> Iterator[Frame]:
+        """Compute the run, one frame per solver state: steps + 1 of them.
+
+        Noise is drawn on the CPU and copied in, finished frames are copied out; nothing else
+        crosses between devices.
+        """
+        r = self.request
+        start = last = time.perf_counter()
+        indices = list(range(r.count))
+        where = (self.prior, self.statistics, self.schedule, r.seed, indices, r.resolution)
+        x = initial_state(*where, device=self.device)
+        noise = None
+        if r.sampler == "euler":
+            noise = brownian_fields(self.prior, r.seed, indices, r.resolution, self.device)
+        states = sample(self.denoise, x, r.sampler, r.steps, self.schedule, noise)
+        for state in states:
+            t = torch.tensor(state.time, dtype=torch.float64)
+            x, x0 = state.x.cpu(), state.x0.cpu()
+            power = radial_power(x).mean((0, 1))
+            now = time.perf_counter()
+            yield Frame(
+                step=state.step,
+                steps=state.steps,
+                time=state.time,
+                alpha=float(self.schedule.alpha(t)),
+                sigma=float(self.schedule.sigma(t)),
+                x=x,
+                x0=x0,
+                power=power,
+                calls=state.calls,
+                seconds=now - start,
+                step_seconds=now - last,
+            )
+            last = time.perf_counter()
+
+    def result(self) -> Frame:
+        """Only the last frame."""
+        frame = None
+        for frame in self.frames():
+            pass
+        assert frame is not None  # there are steps + 1 >= 2 frames
+        return frame
+
+
+def prepare(
+    request: Request,
+    device: torch.device | str = "cpu",
+    folder: Path = BUNDLE,
+    data: Path | None = None,
+) -> Run:
+    """Find the checkpoint or the oracle that a request needs.
+
+    A prior without a checkpoint, or a checkpoint of another prior, raises `ValueError` with what
+    can be done instead. `data` is an IDX folder for the empirical score; without it a few hundred
+    digits that the default checkpoint generated are used.
+    """
+    device = torch.device(device)
+    if request.score == "learned":
+        return _learned(request, device, folder)
+    statistics = default_statistics(folder)
+    prior, schedule, n = default_prior(request.prior, statistics), Schedule(), request.resolution
+    denoise: Denoise
+    if request.score == "gaussian":
+        mean, spectrum = statistics.mean_at(n), statistics.spectrum(n)
+        denoise = GaussianDenoiser(mean.to(device), spectrum.to(device), prior, schedule)
+    else:
+        denoise = EmpiricalDenoiser(_points(folder, data, n).to(device), prior, schedule)
+    return Run(request, prior, statistics, schedule, denoise, device, None, [])
+
+
+def _learned(request: Request, device: torch.device, folder: Path) -> Run:
+    known = checkpoints_for(request.prior, folder)
+    if request.checkpoint is None and not known:
+        raise ValueError(
+            f"no checkpoint was trained with the {request.prior} prior yet; "
+            f"these scores work without one: {', '.join(EXACT_SCORES)}"
+        )
+    name = request.checkpoint or known[0]
+    trained = manifest_entry(name, folder).get("prior", {}).get("name")
+    if trained != request.prior:
+        raise ValueError(
+            f"checkpoint {name} was trained with the {trained} prior, not with {request.prior}: "
+            f"choose that prior, or a checkpoint of {request.prior}"
+            f" ({', '.join(known) or 'there is none yet'})"
+        )
+    c = load_checkpoint(name, folder, device)
+    return Run(
+        request, c.prior, c.statistics, c.schedule, c.denoiser, device, name, c.trained_levels
+    )
+
+
+@lru_cache(maxsize=2)
+def _points(folder: Path, data: Path | None, resolution: int) -> Tensor:
+    if data is not None:
+        return load_fields(data, "train", min(resolution, 64))
+    return parse(read_verified(GENERATED_DIGITS, folder)[0], GENERATED_DIGITS)[0]["fields"]
+
+
+def request_from(values: dict[str, Any]) -> Request:
+    """A request from untyped values (a form, a URL); unknown names raise `ValueError`."""
+    unknown = set(values) - {f.name for f in fields(Request)}
+    if unknown:
+        raise ValueError(f"a request has no {', '.join(sorted(map(str, unknown)))}")
+    whole = {}
+    for name, value in values.items():
+        if name in ("resolution", "steps", "count", "seed"):
+            if isinstance(value, float) and math.isfinite(value) and value == int(value):
+                value = int(value)
+        whole[name] = value
+    return Request(**whole)
+
+
+def limit_threads(threads: int | None = None) -> None:
+    """Let torch use every core but leave the choice to OMP_NUM_THREADS where it is set."""
+    if threads is not None or "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads or os.cpu_count() or 1)
