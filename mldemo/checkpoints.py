@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
@@ -189,6 +189,7 @@ def write_file(
     part = path.with_suffix(".part")
     save_file(tensors, part, metadata)
     raw = part.read_bytes()
+    part.chmod(0o644)
     os.replace(part, path)
     entry = {"kind": kind, "file": path.name, "size": len(raw)}
     entry["sha256"] = hashlib.sha256(raw).hexdigest()
@@ -201,9 +202,3 @@ def write_file(
     part.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     os.replace(part, folder / "manifest.json")
     return path
-
-
-def metadata_of(path: Path) -> dict[str, str]:
-    """The safetensors metadata of a file, without reading its tensors."""
-    with safe_open(path, "pt") as file:
-        return file.metadata() or {}

@@ -7,6 +7,7 @@ modes of H_N are then the first (2m + 1)² numbers of a sequence that does not d
 noise depends neither on the batch it is in nor on the device it is copied to.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -35,7 +36,8 @@ def shell_order(resolution: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
 
     The half plane H⁺ = {k₂ > 0} ∪ {k₂ = 0, k₁ > 0} of H_N is listed shell by shell. Pair j of the
     sequence (numbers 2j + 1 and 2j + 2; number 0 belongs to k = 0) goes to ``rows[j], columns[j]``
-    of the rfft2 layout; ``mirrored`` are the j with k₂ = 0, whose conjugates go to ``rows_of_-k``.
+    of the rfft2 layout. The third array holds the j with k₂ = 0; their conjugates go to the rows
+    of the fourth, in column 0.
     """
     m = bandwidth(resolution)
     pairs = [
@@ -85,6 +87,14 @@ def unit_modes(
     return modes.to(dtype.to_complex()).to(device)
 
 
+def _bridge(
+    left: float, w_left: np.ndarray, right: float, w_right: np.ndarray, t: float, draw: np.ndarray
+) -> np.ndarray:
+    """W_t given W at both ends: N(the chord, (t - left)(right - t)/(right - left))."""
+    share = (t - left) / (right - left)
+    return w_left + share * (w_right - w_left) + math.sqrt(share * (right - t)) * draw
+
+
 class BrownianPath:
     """Brownian motions W_t, 0 ≤ t ≤ 1, in white-noise modes: E|W_t,k|² = t, W_0 = 0.
 
@@ -100,7 +110,7 @@ class BrownianPath:
     """
 
     def __init__(
-        self, seed: int, indices: Sequence[int], resolution: int, depth: int = 12
+        self, seed: int, indices: Sequence[int], resolution: int, depth: int = 13
     ) -> None:
         if not 1 <= depth <= 30:
             raise ValueError(f"depth must be from 1 to 30, got {depth}")
@@ -111,9 +121,7 @@ class BrownianPath:
         self._end = self._draw(1)
 
     def _draw(self, node: int) -> np.ndarray:
-        return np.stack(
-            [_normals(self.seed, i, _PATH, node, self._count) for i in self.indices]
-        )
+        return np.stack([_normals(self.seed, i, _PATH, node, self._count) for i in self.indices])
 
     def _numbers(self, time: float) -> np.ndarray:
         if not 0.0 <= time <= 1.0:
@@ -124,12 +132,12 @@ class BrownianPath:
         for level in range(self.depth):
             if time in (left, right):
                 break
-            middle = (left + right) / 2
+            middle = ((math.sqrt(left) + math.sqrt(right)) / 2) ** 2
             if level < len(self._trail) and self._trail[level][0] == node:
                 w_middle = self._trail[level][1]
             else:
                 draw = self._draw((1 << (self.depth + 1)) + node)
-                w_middle = (w_left + w_right) / 2 + np.sqrt((right - left) / 4) * draw
+                w_middle = _bridge(left, w_left, right, w_right, middle, draw)
                 self._trail[level:] = [(node, w_middle)]
             if time < middle:
                 right, w_right, node = middle, w_middle, 2 * node
@@ -139,9 +147,7 @@ class BrownianPath:
             return w_left
         if time == right:
             return w_right
-        share = (time - left) / (right - left)
-        spread = np.sqrt((time - left) * (right - time) / (right - left))
-        return w_left + share * (w_right - w_left) + spread * self._draw((1 << 40) + node)
+        return _bridge(left, w_left, right, w_right, time, self._draw((1 << 40) + node))
 
     def increment(
         self,

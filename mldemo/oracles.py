@@ -113,10 +113,10 @@ class EmpiricalDenoiser:
         """Denoise (B, 1, N, N)."""
         n = x.shape[-1]
         points = to_modes(_on_level(self.fields, n, x))
-        noise = self.prior.eigenvalues(n).to(x.device, x.dtype)
+        noise = self.prior.eigenvalues(n).to(x.device)  # float64: steep spectra leave float32
         alpha = per_sample(self.schedule.alpha(time), x)
         sigma = per_sample(self.schedule.sigma(time), x)
-        inverse = _inverse(sigma**2 * noise)
+        inverse = _inverse(sigma.double() ** 2 * noise)
         apart = _weighted_distance(to_modes(x), points, alpha, inverse, n)
         gamma = torch.softmax(-0.5 * apart, dim=1)
         return to_field(torch.einsum("bi,ichw->bchw", gamma.to(points.dtype), points), n)

@@ -7,7 +7,8 @@
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -175,7 +176,7 @@ class Run:
 
     @property
     def prior_power(self) -> Tensor:
-        """Radial mean of q_k on the run's level, shells 0, 1, …"""
+        """Radial mean of q_k over the shells of the run's level."""
         n = self.request.resolution
         return radial_mean(self.prior.eigenvalues(n), n)
 
@@ -185,15 +186,15 @@ class Run:
         n = self.request.resolution
         return radial_mean(self.statistics.spectrum(n), n)
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self, indices: Sequence[int] | None = None) -> Iterator[Frame]:
         """Compute the run, one frame per solver state: steps + 1 of them.
 
-        Noise is drawn on the CPU and copied in, finished frames are copied out; nothing else
-        crosses between devices.
+        `indices` picks samples of the run's seed, by default 0 … count - 1. Noise is drawn on the
+        CPU and copied in, finished frames are copied out; nothing else crosses between devices.
         """
         r = self.request
         start = last = time.perf_counter()
-        indices = list(range(r.count))
+        indices = list(range(r.count) if indices is None else indices)
         where = (self.prior, self.statistics, self.schedule, r.seed, indices, r.resolution)
         x = initial_state(*where, device=self.device)
         noise = None
@@ -220,13 +221,9 @@ class Run:
             )
             last = time.perf_counter()
 
-    def result(self) -> Frame:
+    def result(self, indices: Sequence[int] | None = None) -> Frame:
         """Only the last frame."""
-        frame = None
-        for frame in self.frames():
-            pass
-        assert frame is not None  # there are steps + 1 >= 2 frames
-        return frame
+        return deque(self.frames(indices), maxlen=1)[0]
 
 
 def prepare(

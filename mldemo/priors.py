@@ -54,7 +54,7 @@ class Prior(ABC):
 
     @property
     def total(self) -> float:
-        """tr Q = Σ_{k ∈ Z²} q_k, the trace in the continuum."""
+        """The trace in the continuum, tr Q = Σ_{k ∈ Z²} q_k."""
         return self.trace  # type: ignore[attr-defined]  # every subclass has the field
 
     def eigenvalues(self, resolution: int) -> Tensor:
@@ -123,7 +123,7 @@ class Standard(Prior):
     def eigenvalues(self, resolution: int) -> Tensor:
         """T/N² on every mode of H_N."""
         inside = multiplicity(check_resolution(resolution)) > 0
-        return torch.where(inside, self.trace / resolution**2, 0.0).to(torch.float64)
+        return inside.to(torch.float64) * (self.trace / resolution**2)
 
     def _shape(self, resolution: int) -> Tensor:
         return torch.ones_like(multiplicity(resolution))
@@ -231,7 +231,9 @@ class Matched(Prior):
 def _filter_gains(seed: int, cutoff: int, resolution: int) -> Tensor:
     """R_k, real and even, uniform in [0.2, 1] for |k|∞ ≤ K, else 0; the same on every level."""
     count = ((2 * cutoff + 1) ** 2 + 1) // 2  # k = 0, then one number for each pair ±k
-    numbers = np.random.Generator(np.random.Philox(key=[check_seed(seed), 0])).random(count)
+    # a stream of its own (noise.py has 0 and 1), or R_k would follow the first sample's noise
+    bits = np.random.Philox(key=[check_seed(seed), 0], counter=[0, 0, 0, 2])
+    numbers = np.random.Generator(bits).random(count)
     rows, columns, mirrored, opposite = shell_order(resolution)
     gains = np.zeros(1 + len(rows))
     known = min(count, len(gains))
@@ -259,6 +261,8 @@ class FourierFilter(Prior):
     def __post_init__(self) -> None:
         """Check the parameters."""
         _in_range("cutoff", self.cutoff, 1, LARGEST_CUTOFF)
+        if not isinstance(self.cutoff, int):
+            raise ValueError(f"cutoff must be a whole number, got {self.cutoff!r}")
         check_seed(self.filter_seed)
         _in_range("trace", self.trace, 0, 1e6, open_low=True)
 

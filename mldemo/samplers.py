@@ -7,6 +7,7 @@ algorithms on every level and in the limit.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -133,8 +134,9 @@ def sample(
     if sampler == "euler" and noise is None:
         raise ValueError("Euler-Maruyama needs Brownian increments: pass noise=brownian_fields(…)")
     times = log_snr_times(schedule, steps) if times is None else list(times)
-    if len(times) != steps or any(a <= b for a, b in zip(times, times[1:], strict=False)):
-        raise ValueError(f"times must be {steps} decreasing numbers, got {times}")
+    falling = all(a > b for a, b in pairwise(times))
+    if len(times) != steps or not falling or not 0 < times[-1] <= times[0] <= END:
+        raise ValueError(f"times must be {steps} decreasing numbers in (0, 1], got {times}")
     return _loop(denoise, x, sampler, schedule, noise, times)
 
 

@@ -60,7 +60,7 @@ class Schedule:
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
-    """Shape (B,) or () values as (B, 1, 1, 1) beside fields, in their dtype and on their device."""
+    """Values of shape (B,) or () as (B, 1, 1, 1), with the dtype and device of `like`."""
     return values.to(device=like.device, dtype=like.dtype).reshape(-1, 1, 1, 1)
 
 

@@ -113,9 +113,9 @@ def _shells(resolution: int) -> tuple[Tensor, Tensor]:
 
 
 def radial_mean(values: Tensor, resolution: int) -> Tensor:
-    """Mean of an even function of k over the shells round(|k|) = 0, 1, 2, …
+    """Mean of an even function of k over each shell round(|k|).
 
-    (..., N, N//2 + 1) -> (..., shells); the last shell lies in the corners of the band.
+    (..., N, N//2 + 1) -> (..., shells), shells 0, 1, 2, …; the last lies in the corners.
     """
     shell, size = _shells(resolution)
     weight = multiplicity(resolution).to(device=values.device, dtype=values.dtype)

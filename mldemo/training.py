@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
+from mldemo.checkpoints import save_checkpoint
 from mldemo.data import Statistics
 from mldemo.networks import build_network
 from mldemo.networks.preconditioning import Denoiser
@@ -121,9 +123,7 @@ def training_times(count: int, rng: np.random.Generator) -> np.ndarray:
 class Training:
     """A run in progress: the weights, their average, the optimiser, and the step reached."""
 
-    def __init__(
-        self, plan: Plan, fields: Tensor, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, plan: Plan, fields: Tensor, device: torch.device | str = "cpu") -> None:
         if fields.ndim != 4 or fields.shape[1] != 1 or len(fields) < 2:
             raise ValueError(f"fields (B >= 2, 1, N, N) needed, got {tuple(fields.shape)}")
         finest = max(resolution for resolution, _ in plan.levels)
@@ -188,9 +188,7 @@ class Training:
         self.step += 1
         self.seconds += time.perf_counter() - start
         done = index if inside + 1 == plan.levels[index][1] else None
-        return Progress(
-            self.step, plan.steps, resolution, value.item(), rate, self.seconds, done
-        )
+        return Progress(self.step, plan.steps, resolution, value.item(), rate, self.seconds, done)
 
     def save(self, path: Path) -> None:
         """Write all that `resume` needs; the file is replaced in one move or not at all."""
@@ -271,3 +269,56 @@ def start_processes() -> None:
     """Join the other processes if `torchrun` or `accelerate launch` started this one."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+class LossLog:
+    """The loss curve as JSON lines, one per `every` steps, with the mean loss of those steps.
+
+    A resumed run drops the lines beyond the step it resumes from, so no step appears twice.
+    """
+
+    def __init__(self, path: Path, step: int, every: int = 20) -> None:
+        self.path, self.every = path, every
+        self._losses: list[float] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text("utf-8").splitlines(True) if path.exists() else []
+        path.write_text("".join(x for x in lines if json.loads(x)["step"] <= step), "utf-8")
+
+    def add(self, progress: Progress) -> None:
+        """Take one step's loss; write a line when enough have come."""
+        self._losses.append(progress.loss)
+        if progress.step % self.every and progress.finished_level is None:
+            return
+        record = {
+            "step": progress.step,
+            "resolution": progress.resolution,
+            "loss": sum(self._losses) / len(self._losses),
+            "learning_rate": progress.learning_rate,
+            "seconds": round(progress.seconds, 2),
+        }
+        self._losses.clear()
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def export(run: Training, folder: Path, name: str, data: str) -> Path:
+    """Write the averaged weights of a run as a checkpoint, with all that its record needs."""
+    plan, left, levels = run.plan, run.step, []
+    for resolution, steps in plan.levels:
+        if left > 0:
+            levels.append([resolution, min(steps, left)])
+        left -= steps
+    record = {
+        "data": data,
+        "prior": plan.prior,
+        "network": plan.network,
+        "schedule": asdict(plan.schedule),
+        "levels": levels,
+        "batch": plan.batch,
+        "learning_rate": plan.learning_rate,
+        "ema": plan.ema,
+        "seed": plan.seed,
+        "seconds": round(run.seconds, 1),
+        "versions": {"torch": torch.__version__, "neuraloperator": version("neuraloperator")},
+    }
+    return save_checkpoint(folder, name, run.average.module, run.statistics, record, default=True)

@@ -67,7 +67,7 @@ class FourierBlock(nn.Module):
 
 @lru_cache(maxsize=32)
 def coordinates(resolution: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """cos and sin of 2πx₁ and 2πx₂ on the grid, (1, 4, N, N): where a point lies on the torus."""
+    """Where a point lies on the torus: cos and sin of 2πx₁ and 2πx₂, (1, 4, N, N)."""
     x = torch.arange(resolution, dtype=torch.float64) * (2 * math.pi / resolution)
     first, second = torch.meshgrid(x, x, indexing="ij")
     waves = torch.stack([first.cos(), first.sin(), second.cos(), second.sin()])

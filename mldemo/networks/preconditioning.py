@@ -23,8 +23,8 @@ REFERENCE = Bessel(exponent=1.15, kappa=6.0)  # ρ
 
 
 def _inverse(spectrum: Tensor) -> Tensor:
-    """1/x where x > 0, else 0: modes outside the band, or without data and noise, stay 0."""
-    return torch.where(spectrum > 0, 1 / spectrum, 0.0)
+    """1/x where x is not negligible, else 0: modes outside the band, or without data and noise."""
+    return torch.where(spectrum > 1e-30, 1 / spectrum, 0.0)
 
 
 class Denoiser(nn.Module):

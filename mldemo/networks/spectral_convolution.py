@@ -130,9 +130,7 @@ class SpectralConvolution(BaseSpectralConv):
 
 
 @lru_cache(maxsize=64)
-def _interpolation(
-    source: int, target: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
+def _interpolation(source: int, target: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(target, source): exact trigonometric resampling of one axis between two levels."""
     k = torch.arange(1, bandwidth(min(source, target)) + 1).double()
     x = torch.arange(target).double() / target

@@ -1,10 +1,12 @@
-"""The U-shaped operator: a convolutional core on a latent grid of fixed size, Fourier blocks around.
+"""The U-shaped operator: a convolutional core on a latent grid of fixed size, Fourier blocks.
 
 What an image shows is decided at low frequencies, where convolutions are good and a Fourier layer
 is not; how it looks close by is decided on the full grid. The core sees the restriction of the
 field to a grid that does not depend on N, so ordinary 3x3 convolutions in it are one operator at
 every resolution and its cost is constant in N.
 """
+
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -62,7 +64,7 @@ class Core(nn.Module):
     def __init__(self, in_channels: int, widths: tuple[int, ...], features: int) -> None:
         super().__init__()
         self.enter = nn.Conv2d(in_channels, widths[0], 3, padding=1)
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         self.down = nn.ModuleList(ResidualBlock(w, w, features) for w in widths[:-1])
         self.widen = nn.ModuleList(ResidualBlock(a, b, features) for a, b in pairs)
         self.middle = ResidualBlock(widths[-1], widths[-1], features)

@@ -1,0 +1,49 @@
+"""Serve the page: `python app.py`, then open http://127.0.0.1:7860."""
+
+import argparse
+import os
+from pathlib import Path
+
+for name, value in {
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_ETAG_TIMEOUT": "3",
+    "HF_HUB_DOWNLOAD_TIMEOUT": "5",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "OMP_WAIT_POLICY": "passive",  # idle threads that spin starve the server: 20 times slower
+}.items():
+    os.environ.setdefault(name, value)  # before gradio and torch are imported
+
+from mldemo.checkpoints import BUNDLE  # noqa: E402
+from mldemo.pipeline import choose_device, limit_threads  # noqa: E402
+
+ON_SPACE = "SPACE_ID" in os.environ
+parser = argparse.ArgumentParser(description="mldemo: noise into digits, in the browser")
+parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+parser.add_argument("--host", default="0.0.0.0" if ON_SPACE else "127.0.0.1")
+parser.add_argument("--port", type=int, default=7860, help="default: 7860")
+options = parser.parse_args(None if __name__ == "__main__" else [])
+try:
+    device = choose_device(options.device)
+except ValueError as error:
+    parser.exit(2, f"app.py: {error}\n")
+
+from mldemo.ui import build_app, launch_options, warm_up  # noqa: E402
+
+folder = Path(os.environ.get("MLDEMO_CHECKPOINTS", BUNDLE))
+demo = build_app(device, folder)
+
+if __name__ == "__main__":
+    limit_threads()
+    try:
+        demo.launch(
+            server_name=options.host,
+            server_port=options.port,
+            prevent_thread_lock=True,
+            **launch_options(),
+        )
+    except OSError as error:
+        parser.exit(1, f"app.py: cannot listen on {options.host}:{options.port}: {error}\n")
+    print(f"mldemo on {device.type}: http://{options.host}:{options.port}", flush=True)
+    warm_up(device, folder)
+    demo.block_thread()

@@ -1,0 +1,47 @@
+"""mldemo: infinite-dimensional diffusion models, coarse to fine.
+
+Fields live on the torus (`spectral`), noise is a Gaussian with a trace-class covariance operator
+(`priors`, `noise`), the reverse SDE (`sde`, `samplers`) needs only a denoiser: an exact one
+(`oracles`) or a trained neural operator (`checkpoints`). `pipeline` puts them together.
+"""
+
+from mldemo.noise import BrownianPath, unit_modes
+from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
+from mldemo.pipeline import Frame, Request, prepare
+from mldemo.priors import (
+    PRIORS,
+    Bessel,
+    Combined,
+    FourierFilter,
+    Laplacian,
+    Matched,
+    Prior,
+    Standard,
+)
+from mldemo.samplers import SAMPLERS, State, sample
+from mldemo.sde import Schedule
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PRIORS",
+    "SAMPLERS",
+    "Bessel",
+    "BrownianPath",
+    "Combined",
+    "EmpiricalDenoiser",
+    "FourierFilter",
+    "Frame",
+    "GaussianDenoiser",
+    "Laplacian",
+    "Matched",
+    "MixtureDenoiser",
+    "Prior",
+    "Request",
+    "Schedule",
+    "Standard",
+    "State",
+    "prepare",
+    "sample",
+    "unit_modes",
+]

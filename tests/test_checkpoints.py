@@ -1,0 +1,181 @@
+"""Checkpoint files: what was saved comes back; whatever is damaged is refused with a reason."""
+
+import hashlib
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mldemo import checkpoints
+from mldemo.checkpoints import BUNDLE, CheckpointError, load_checkpoint, read_manifest
+from mldemo.pipeline import Request, prepare
+
+REQUEST = {"resolution": 16, "steps": 3, "count": 2}
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    checkpoints._load.cache_clear()
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+def rewrite(folder: Path, change: Callable[[bytes], bytes], keep_hash: bool) -> None:
+    """Replace the file's bytes; with `keep_hash` False the manifest is made to agree."""
+    path = folder / "tiny.safetensors"
+    raw = change(path.read_bytes())
+    path.write_bytes(raw)
+    if not keep_hash:
+        manifest = read_manifest(folder)
+        entry = {"size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+        manifest["files"]["tiny"] |= entry
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def edit_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    """Change tensors and let the manifest agree, as a careless publisher would."""
+    path = folder / "tiny.safetensors"
+    header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, header["__metadata__"])
+    rewrite(folder, lambda raw: raw, keep_hash=False)
+
+
+def test_a_loaded_checkpoint_is_what_was_trained(
+    bundle: Path, idx_folder: Path, tiny_plan: dict
+) -> None:
+    """Weights to half precision, prior, schedule, statistics and levels exactly."""
+    from mldemo.data import load_fields
+    from mldemo.training import Plan, Training
+
+    run = Training(Plan(**tiny_plan), load_fields(idx_folder)[:50])
+    for _ in run.run():
+        pass
+    loaded = load_checkpoint("tiny", bundle)
+    kept = {k.removeprefix("network."): v for k, v in loaded.denoiser.state_dict().items()}
+    for name, tensor in run.average.module.state_dict().items():
+        assert torch.equal(kept[name], tensor.half().float()), name
+    assert loaded.prior == run.denoiser.prior
+    assert loaded.schedule == run.plan.schedule
+    assert torch.equal(loaded.statistics.mean, run.statistics.mean)
+    assert torch.equal(loaded.statistics.power, run.statistics.power)
+    assert loaded.trained_levels == [8, 16]
+    assert {"seed", "versions", "data", "batch", "seconds"} <= loaded.record.keys()
+
+
+def test_half_precision_changes_no_pixel_much(bundle: Path) -> None:
+    """The stored weights against the same weights moved by one half-precision rounding error."""
+    checkpoint = load_checkpoint("tiny", bundle)
+    run = prepare(Request(checkpoint="tiny", **REQUEST), folder=bundle)
+    before = run.result().x0
+    generator = torch.Generator().manual_seed(0)
+    for p in checkpoint.denoiser.parameters():
+        p.mul_(1 + 2**-11 * (2 * torch.rand(p.shape, generator=generator) - 1))
+    after = run.result().x0
+    checkpoints._load.cache_clear()
+    assert 0 < (before - after).abs().max() < 1 / 127.5
+
+
+DAMAGE = {
+    "flipped byte": lambda raw: raw[:-9] + bytes([raw[-9] ^ 1]) + raw[-8:],
+    "truncated": lambda raw: raw[: len(raw) // 2],
+    "empty": lambda raw: b"",
+    "a page instead": lambda raw: b"<html>sign in to the hotel network</html>",
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_files_are_refused(bundle: Path, kind: str) -> None:
+    rewrite(bundle, DAMAGE[kind], keep_hash=True)
+    with pytest.raises(CheckpointError, match=r"bytes, the manifest says|sha256"):
+        load_checkpoint("tiny", bundle)
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (Path("exploded"),))
+
+
+def test_a_pickle_is_never_opened(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even when the manifest vouches for it."""
+    monkeypatch.chdir(bundle)
+    rewrite(bundle, lambda raw: pickle.dumps(_Bomb()), keep_hash=False)
+    with pytest.raises(CheckpointError, match="no checkpoint of mldemo"):
+        load_checkpoint("tiny", bundle)
+    assert not (bundle / "exploded").exists()
+
+
+def _drop(t: dict) -> None:
+    del t["network.project.bias"]
+
+
+def _extra(t: dict) -> None:
+    t["network.surprise"] = torch.zeros(1)
+
+
+def _misshape(t: dict) -> None:
+    t["network.project.bias"] = torch.zeros(2).half()
+
+
+def _poison(t: dict) -> None:
+    t["network.project.bias"].fill_(float("nan"))
+
+
+def _no_statistics(t: dict) -> None:
+    del t["data.mean"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_drop, "Missing key"),
+        (_extra, "Unexpected key"),
+        (_misshape, "size mismatch"),
+        (_poison, "not finite, in network.project.bias"),
+        (_no_statistics, "data.mean"),
+    ],
+)
+def test_wrong_contents_are_refused_though_the_hash_agrees(
+    bundle: Path, change: Callable, words: str
+) -> None:
+    edit_tensors(bundle, change)
+    with pytest.raises(CheckpointError, match=words):
+        load_checkpoint("tiny", bundle)
+
+
+def test_a_manifest_cannot_point_outside_its_folder(bundle: Path) -> None:
+    secret = bundle.parent / "tiny.safetensors"
+    shutil.move(bundle / "tiny.safetensors", secret)
+    manifest = read_manifest(bundle)
+    manifest["files"]["tiny"]["file"] = "../tiny.safetensors"
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_checkpoint("tiny", bundle)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"files": []}', "{"])
+def test_a_damaged_manifest_says_so(bundle: Path, text: str) -> None:
+    (bundle / "manifest.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"manifest\.json is damaged"):
+        load_checkpoint("tiny", bundle)
+
+
+def test_missing_things_are_named(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="'huge'; there are: tiny"):
+        load_checkpoint("huge", bundle)
+    with pytest.raises(CheckpointError, match=r"holds no manifest\.json"):
+        load_checkpoint("tiny", tmp_path / "nowhere")
+
+
+def test_the_bundle_fits_its_budget() -> None:
+    """40 MB in all, and every file in it is named by the manifest."""
+    names = {entry["file"] for entry in read_manifest(BUNDLE)["files"].values()}
+    files = {p.name: p.stat().st_size for p in BUNDLE.iterdir()}
+    assert files.keys() - names == {"manifest.json"}
+    assert sum(files.values()) <= 40e6

@@ -1,0 +1,145 @@
+"""Requests are checked, runs do what the samplers do, the core stays free of the page."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mldemo.noise import LARGEST_SEED
+from mldemo.pipeline import (
+    LARGEST_WORK,
+    Request,
+    choose_device,
+    pixels,
+    prepare,
+    request_from,
+)
+from mldemo.priors import PRIORS
+from mldemo.samplers import SAMPLERS
+from mldemo.spectral import radial_power, resample
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_core_imports_neither_page_nor_network() -> None:
+    """In a fresh process; this is what keeps `import mldemo` and `python app.py` quick."""
+    code = "import sys, mldemo; print([m for m in ('gradio', 'neuralop', 'wandb') if m in sys.modules])"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ({"prior": "pink"}, "one of standard, .*, got 'pink'"),
+        ({"prior": ["bessel"]}, "prior must be one of"),
+        ({"prior": None}, "prior must be one of"),
+        ({"resolution": 7}, "from 8 to 256, got 7"),
+        ({"resolution": 32.5}, "whole number, got 32.5"),
+        ({"resolution": True}, "whole number, got True"),
+        ({"resolution": float("nan")}, "whole number, got nan"),
+        ({"steps": 0}, "from 1 to 1000, got 0"),
+        ({"steps": 10**30}, "from 1 to 1000"),
+        ({"sampler": "magic"}, "one of dpmpp2m, .*, got 'magic'"),
+        ({"count": 5000}, "from 1 to 4096, got 5000"),
+        ({"count": None}, "whole number, got None"),
+        ({"seed": -1}, "from 0 to 9223372036854775807, got -1"),
+        ({"seed": "7"}, "whole number, got '7'"),
+        ({"score": "x" * 10**6}, "score must be one of learned, gaussian, empirical"),
+        ({"checkpoint": 3}, "checkpoint must be a name"),
+        ({"count": 4096, "resolution": 256, "steps": 1000}, f"the bound is {LARGEST_WORK}"),
+        ({"colour": "red"}, "has no colour"),
+    ],
+)
+def test_bad_requests_name_value_and_bound(wish: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as error:
+        request_from(wish)
+    assert len(str(error.value)) < 400
+
+
+def test_whole_floats_are_whole_numbers() -> None:
+    assert request_from({"steps": 20.0, "seed": 0.0}) == Request(steps=20, seed=0)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_run_yields_every_state(tiny_bundle: Path, sampler: str) -> None:
+    """steps + 1 frames; calls as the request promised; power is that of the field shown."""
+    request = Request(sampler=sampler, steps=5, count=3, resolution=16, checkpoint="tiny")
+    frames = list(prepare(request, folder=tiny_bundle).frames())
+    assert [f.step for f in frames] == list(range(6))
+    assert frames[-1].calls == request.calls
+    assert frames[0].time == 1.0 and frames[-1].time == 0.0
+    assert torch.equal(frames[-1].x, frames[-1].x0)
+    for f in frames:
+        torch.testing.assert_close(f.power, radial_power(f.x).mean((0, 1)))
+    times = [f.time for f in frames]
+    assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp2m", "euler"])
+def test_a_sample_does_not_depend_on_its_batch(tiny_bundle: Path, sampler: str) -> None:
+    """Index 3 alone against index 3 among five."""
+    request = Request(sampler=sampler, steps=4, count=5, resolution=16, checkpoint="tiny")
+    run = prepare(request, folder=tiny_bundle)
+    alone, among = run.result([3]).x0[0], run.result().x0[3]
+    torch.testing.assert_close(alone, among, rtol=0, atol=2e-5)
+    assert (among - run.result().x0[2]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_one_seed_is_one_function_on_every_level(tiny_bundle: Path, sampler: str) -> None:
+    """With the Gaussian score, exactly: the run at 64 restricted to 16 is the run at 16."""
+    wishes = {"score": "gaussian", "sampler": sampler, "steps": 6, "count": 2}
+    fine, coarse = (
+        prepare(Request(resolution=n, **wishes), folder=tiny_bundle).result().x0 for n in (64, 16)
+    )
+    torch.testing.assert_close(resample(fine, 16), coarse, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_exact_scores_work_for_every_prior(
+    tiny_bundle: Path, idx_folder: Path, prior: str
+) -> None:
+    """The empirical score ends on a datum; the Gaussian one on something finite that varies."""
+    from mldemo.data import load_fields
+
+    request = Request(prior=prior, score="empirical", resolution=16, count=3, steps=12)
+    x = prepare(request, folder=tiny_bundle, data=idx_folder).result().x0
+    data = load_fields(idx_folder, resolution=16)
+    nearest = torch.cdist(x.flatten(1), data.flatten(1)).min(1).values
+    assert nearest.max() < 1e-2 * 16
+    request = Request(prior=prior, score="gaussian", resolution=16, count=3)
+    x = prepare(request, folder=tiny_bundle).result().x0
+    assert x.isfinite().all() and 0.05 < x.std() < 1.5
+
+
+def test_learned_score_without_checkpoint_says_what_works(tiny_bundle: Path) -> None:
+    with pytest.raises(ValueError, match="work without one: gaussian, empirical"):
+        prepare(Request(prior="laplacian"), folder=tiny_bundle)
+    with pytest.raises(ValueError, match="with the bessel prior, not with laplacian"):
+        prepare(Request(prior="laplacian", checkpoint="tiny"), folder=tiny_bundle)
+    with pytest.raises(ValueError, match="there are: tiny"):
+        prepare(Request(checkpoint="nope"), folder=tiny_bundle)
+
+
+def test_seed_range_reaches_its_bound(tiny_bundle: Path) -> None:
+    request = Request(score="gaussian", seed=LARGEST_SEED, resolution=8, count=1, steps=1)
+    assert prepare(request, folder=tiny_bundle).result().x0.isfinite().all()
+
+
+def test_pixels_clip_and_round() -> None:
+    grey = pixels(torch.tensor([-7.0, -1.0, 0.0, 1.0, 1.4]))
+    assert grey.tolist() == [0, 0, 128, 255, 255]
+
+
+def test_absent_devices_are_named() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="one of auto, cpu, cuda, mps, got 'tpu'"):
+        choose_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="cuda is not available here; there is: cpu"):
+            choose_device("cuda")
