@@ -1,23 +1,29 @@
-"""What the bundle derives from its default checkpoint: generated digits, the prerecorded run."""
+"""What the bundle derives from its default checkpoint: digits, a picture, the prerecorded run."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from mldemo.checkpoints import FORMAT, read_manifest, write_file
-from mldemo.pipeline import GENERATED_DIGITS, Request, prepare
+from mldemo.images import sheet, write_image
+from mldemo.pipeline import GENERATED_DIGITS, Request, pixels, prepare
 
 DIGITS, DIGITS_SEED, DIGITS_LEVEL = 400, 2303, 32
 
 
 def make(folder: Path, device: torch.device) -> Iterator[Path]:
-    """Write both; the digits are entered into the manifest, the run lies beside the page."""
+    """Write all three; the digits are entered into the manifest, the run lies beside the page."""
     yield generate_digits(folder, device)
+    yield draw_levels(folder, device)
     from mldemo.ui import wire
 
-    yield wire.record(Request(checkpoint=read_manifest(folder)["default"]), folder=folder)
+    request = Request(checkpoint=read_manifest(folder)["default"])
+    wire.record(request, wire.RECORDING, folder)
+    yield wire.RECORDING
 
 
 def generate_digits(folder: Path, device: torch.device) -> Path:
@@ -37,3 +43,16 @@ def generate_digits(folder: Path, device: torch.device) -> Path:
         {"mldemo": json.dumps({"format": FORMAT, **origin})},
         origin,
     )
+
+
+def draw_levels(folder: Path, device: torch.device, count: int = 12, seed: int = 1) -> Path:
+    """NAME.png: one seed at 16, 32, 64 and 128, a row each."""
+    name = read_manifest(folder)["default"]
+    rows = []
+    for resolution in (16, 32, 64, 128):
+        request = Request(resolution=resolution, count=count, seed=seed, checkpoint=name)
+        tiles = pixels(prepare(request, device, folder).result().x0[:, 0])
+        rows.append(np.asarray(sheet(tiles, columns=count, side=128)))
+    path = folder / f"{name}.png"
+    write_image(path, Image.fromarray(np.vstack(rows)))
+    return path

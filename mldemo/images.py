@@ -2,7 +2,9 @@
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -14,12 +16,17 @@ from mldemo.pipeline import pixels
 SIDE = 64  # a tile of a sheet has at least this many screen pixels
 
 
-def sheet(tiles: Tensor, gap: int = 2) -> Image.Image:
-    """uint8 tiles (B, N, N) as one grey contact sheet, as square as it gets."""
+def sheet(
+    tiles: Tensor, columns: int | None = None, side: int = SIDE, gap: int = 2
+) -> Image.Image:
+    """One grey contact sheet of uint8 tiles (B, N, N), by default as square as it gets.
+
+    Every pixel of a tile becomes a block, so that a tile has about `side` screen pixels.
+    """
     count, n = len(tiles), tiles.shape[-1]
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    scale = max(1, SIDE // n)
+    scale = max(1, side // n)
     pitch = n * scale + gap
     canvas = np.full((rows * pitch + gap, columns * pitch + gap), 64, np.uint8)
     big = tiles.numpy().repeat(scale, 1).repeat(scale, 2)
@@ -29,16 +36,29 @@ def sheet(tiles: Tensor, gap: int = 2) -> Image.Image:
     return Image.fromarray(canvas)
 
 
+def _whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a file beside `path`, then move it there."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            write(file)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_image(path: Path, image: Image.Image) -> None:
+    """A picture as .png."""
+    _whole(path, lambda file: image.save(file, "PNG", optimize=True))
+
+
 def write_fields(path: Path, parts: list[Tensor]) -> None:
     """Fields (B, 1, N, N) as float32 .npy (B, N, N), unclipped, or as a .png sheet."""
     fields = torch.cat(parts)[:, 0]
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        if path.suffix.lower() == ".npy":
-            np.save(file, fields.numpy().astype(np.float32))
-        else:
-            sheet(pixels(fields)).save(file, "PNG")
-    os.replace(part, path)
+    if path.suffix.lower() == ".npy":
+        _whole(path, lambda file: np.save(file, fields.numpy().astype(np.float32)))
+    else:
+        write_image(path, sheet(pixels(fields)))
 
 
 def write_gif(path: Path, frames: list[tuple[Tensor, Tensor]], seconds: float = 0.12) -> None:
@@ -47,8 +67,7 @@ def write_gif(path: Path, frames: list[tuple[Tensor, Tensor]], seconds: float = 
     for pair in frames:
         left, right = (np.asarray(sheet(tiles[:, 0])) for tiles in pair)
         pictures.append(Image.fromarray(np.hstack([left, right])))
-    milliseconds = [int(1000 * seconds)] * (len(pictures) - 1) + [2000]
-    part = path.with_name(path.name + ".part")
     first, *rest = pictures
-    first.save(part, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0)
-    os.replace(part, path)
+    times = [int(1000 * seconds)] * len(rest) + [2000]
+    options = {"save_all": True, "append_images": rest, "duration": times, "loop": 0}
+    _whole(path, lambda file: first.save(file, "GIF", **options))

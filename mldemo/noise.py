@@ -100,10 +100,11 @@ class BrownianPath:
 
     The path of a sample is a function of (seed, index) alone, so it can be looked at with any
     step count and on any level: coarse increments are sums of fine ones, and levels are coupled
-    as in `unit_modes`. It is a Lévy tree: the mid-point of a dyadic interval is drawn from the
-    Brownian bridge over it, with numbers that belong to that mid-point. Intervals are halved
-    `depth` times; t is then drawn from the bridge over the last one, exact in law as long as at
-    most one queried time lies inside each interval of length 2^-depth.
+    as in `unit_modes`. It is a Lévy tree: an inner point of an interval is drawn from the
+    Brownian bridge over it, with numbers that belong to that point. Intervals are halved `depth`
+    times in the clock √t, in which the samplers' grids are well spread; t is then drawn from the
+    bridge over the last one. That is exact in law as long as at most one queried time lies inside
+    each interval of length 2^-depth: for every grid of up to 1,000 steps in t or in log-SNR.
 
     Successive queries share most of their ancestors, which are kept, so a sampling loop costs a
     few draws a step.

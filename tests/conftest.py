@@ -68,7 +68,9 @@ def tiny_plan() -> dict:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, idx_folder: Path, tiny_plan: dict) -> Path:
+def tiny_bundle(
+    tmp_path_factory: pytest.TempPathFactory, idx_folder: Path, tiny_plan: dict
+) -> Path:
     """A bundle with one checkpoint, "tiny", trained for six steps."""
     from mldemo.data import load_fields
     from mldemo.training import Plan, Training, export

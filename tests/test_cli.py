@@ -86,9 +86,7 @@ def test_noise_at_128_restricted_to_16_is_noise_at_16(
     assert np.abs(coarse - drawn[16]).max() <= 1e-5 * np.abs(drawn[16]).max()
 
 
-def test_noise_takes_a_trace_and_knows_white_noise(
-    run, tiny_bundle: Path, tmp_path: Path
-) -> None:
+def test_noise_takes_a_trace_and_knows_white_noise(run, tiny_bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.npy"
     words = ("--checkpoints", tiny_bundle, "--out", out, "--resolution", 64, "--count", 200)
     code, text, _ = run("noise", "--prior", "matched", "--trace", 2.5, *words)
@@ -203,7 +201,13 @@ BAD = {
     [(c, w, s) for c, cases in BAD.items() for w, s in cases],
 )
 def test_bad_input_ends_with_2_and_one_sentence(
-    run, tiny_bundle: Path, idx_folder: Path, tmp_path: Path, command: str, words: str, sentence: str
+    run,
+    tiny_bundle: Path,
+    idx_folder: Path,
+    tmp_path: Path,
+    command: str,
+    words: str,
+    sentence: str,
 ) -> None:
     words = words.format(tmp=tmp_path, data=idx_folder)
     more = ("--checkpoints", tiny_bundle) if command in ("sample", "noise") else ()

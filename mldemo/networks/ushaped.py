@@ -114,6 +114,7 @@ class UShapedOperator(nn.Module):
         self.hidden = nn.Conv2d(width, width, 1)
         self.project = nn.Conv2d(width, 1, 1)
         nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
         """Evaluate the operator on fields sampled at any N."""
