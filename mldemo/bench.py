@@ -42,14 +42,14 @@ def spectral_pair(channels: int = 32, modes: int = 8) -> tuple[torch.nn.Module, 
 
     from mldemo.networks import SpectralConvolution
 
-    n_modes = (2 * modes + 1,) * 2
+    n_modes = (2 * modes + 1, 2 * modes + 1)
     ours = SpectralConvolution(channels, channels, n_modes)
     theirs = SpectralConv(channels, channels, n_modes, bias=False)
     weight = hermitian_weight(channels, modes)
     with torch.no_grad():
         ours.weight.copy_(weight)
         pairs = weight.permute(2, 4, 0, 1, 3).contiguous()
-        theirs.weight.tensor.copy_(torch.view_as_complex(pairs))
+        getattr(theirs.weight, "tensor").copy_(torch.view_as_complex(pairs))  # noqa: B009
     return ours, theirs
 
 
@@ -75,7 +75,7 @@ def spectral(rounds: int = 20) -> Iterator[dict[str, Any]]:
         (ga, wa), (gb, wb) = both(ours), both(theirs)
         wb = torch.view_as_real(wb).permute(2, 3, 0, 4, 1)
         error = max(_relative(a, b), _relative(ga, gb), _relative(_hermitian(wa), _hermitian(wb)))
-        calls = [lambda: forward(ours), lambda: forward(theirs)]
+        calls: list[Callable[[], object]] = [lambda: forward(ours), lambda: forward(theirs)]
         calls += [lambda: both(ours), lambda: both(theirs)]
         t = _seconds(calls, rounds)
         yield {

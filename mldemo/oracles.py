@@ -5,13 +5,14 @@ nowhere else; modes with v_k = 0 carry no evidence.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from mldemo.priors import Prior
 from mldemo.sde import Schedule, per_sample
-from mldemo.spectral import multiplicity, resample, to_field, to_modes
+from mldemo.spectral import multiplicity, to_field, to_modes
 
 
 def _inverse(variance: Tensor) -> Tensor:
@@ -33,26 +34,24 @@ class GaussianDenoiser:
 
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
         """Denoise (B, 1, N, N)."""
-        n = x.shape[-1]
-        data = self.spectrum.to(x.device, x.dtype)
-        noise = self.prior.eigenvalues(n).to(x.device, x.dtype)
+        data, inverse, alpha = self._parts(x, time)
         mean = to_modes(self.mean.to(x))
-        alpha = per_sample(self.schedule.alpha(time), x)
-        sigma = per_sample(self.schedule.sigma(time), x)
-        gain = alpha * data * _inverse(alpha**2 * data + sigma**2 * noise)
-        return to_field(mean + gain * (to_modes(x) - alpha * mean), n)
+        modes = mean + alpha * data * inverse * (to_modes(x) - alpha * mean)
+        return to_field(modes, x.shape[-1])
 
     def flow_map(self, x: Tensor) -> Tensor:
         """Where the probability flow takes x_T, exactly: x_0 = m + √(Λ/v_T)(x_T - α_T m)."""
-        n = x.shape[-1]
-        data = self.spectrum.to(x.device, x.dtype)
-        noise = self.prior.eigenvalues(n).to(x.device, x.dtype)
-        end = torch.ones(1, dtype=torch.float64)
-        alpha = per_sample(self.schedule.alpha(end), x)
-        sigma = per_sample(self.schedule.sigma(end), x)
+        data, inverse, alpha = self._parts(x, torch.ones(1, dtype=torch.float64))
         mean = to_modes(self.mean.to(x))
-        gain = (data * _inverse(alpha**2 * data + sigma**2 * noise)).sqrt()
-        return to_field(mean + gain * (to_modes(x) - alpha * mean), n)
+        modes = mean + (data * inverse).sqrt() * (to_modes(x) - alpha * mean)
+        return to_field(modes, x.shape[-1])
+
+    def _parts(self, x: Tensor, time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Λ, 1/v and α."""
+        data = self.spectrum.to(x.device, x.dtype)
+        alpha = per_sample(self.schedule.alpha(time), x)
+        sigma = per_sample(self.schedule.sigma(time), x)
+        return data, _inverse(alpha**2 * data + sigma**2 * self.prior.eigenvalues_like(x)), alpha
 
 
 @dataclass(frozen=True)
@@ -76,23 +75,23 @@ class MixtureDenoiser:
 
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
         """Denoise (B, 1, N, N)."""
-        gamma, data, inverse, alpha, means = self._parts(x, time)
+        gamma, gain, alpha, means = self._parts(x, time)
         mean = torch.einsum("bi,ichw->bchw", gamma.to(means.dtype), means)
-        modes = mean + alpha * data * inverse * (to_modes(x) - alpha * mean)
+        modes = mean + gain * (to_modes(x) - alpha * mean)
         return to_field(modes, x.shape[-1])
 
-    def _parts(self, x: Tensor, time: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        n = x.shape[-1]
+    def _parts(self, x: Tensor, time: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """γ, the gain αΛ/v, α, and the modes of the means."""
         data = self.spectrum.to(x.device, x.dtype)
-        noise = self.prior.eigenvalues(n).to(x.device, x.dtype)
+        noise = self.prior.eigenvalues_like(x)
         alpha = per_sample(self.schedule.alpha(time), x)
         sigma = per_sample(self.schedule.sigma(time), x)
         inverse = _inverse(alpha**2 * data + sigma**2 * noise)
         means = to_modes(self.means.to(x))
-        apart = _weighted_distance(to_modes(x), means, alpha, inverse, n)
+        apart = _weighted_distance(to_modes(x), means, alpha, inverse)
         weights = self.weights.to(x.device, x.dtype)
         gamma = torch.softmax(weights.log() - 0.5 * apart, dim=1)
-        return gamma, data, inverse, alpha, means
+        return gamma, alpha * data * inverse, alpha, means
 
 
 @dataclass(frozen=True)
@@ -101,54 +100,47 @@ class EmpiricalDenoiser:
 
     The score a perfectly over-fitted network would learn: it can only ever return its data.
     Modes with q_k = 0 are never noised, so x and αy_i must agree there; the sampler's start does
-    not know the data, so they are left out of the evidence. `fields` (I, 1, M, M) are resampled
-    to the level of x once.
+    not know the data, so they are left out of the evidence. `fields` (I, 1, N, N) are on the
+    level of x.
     """
 
     fields: Tensor
     prior: Prior
     schedule: Schedule = Schedule()
 
+    @cached_property
+    def _modes(self) -> Tensor:
+        return to_modes(self.fields)
+
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
         """Denoise (B, 1, N, N)."""
-        n = x.shape[-1]
-        points = to_modes(_on_level(self.fields, n, x))
-        noise = self.prior.eigenvalues(n).to(x.device)  # float64: steep spectra leave float32
+        wide = _evidence_dtype(x.device)  # steep spectra leave single precision
+        points = self._modes.to(x.device, x.dtype.to_complex())
+        noise = self.prior.eigenvalues_like(x.to(wide))
         alpha = per_sample(self.schedule.alpha(time), x)
         sigma = per_sample(self.schedule.sigma(time), x)
-        inverse = _inverse(sigma.double() ** 2 * noise)
-        apart = _weighted_distance(to_modes(x), points, alpha, inverse, n)
+        inverse = _inverse(sigma.to(wide) ** 2 * noise)
+        apart = _weighted_distance(to_modes(x), points, alpha, inverse)
         gamma = torch.softmax(-0.5 * apart, dim=1)
-        return to_field(torch.einsum("bi,ichw->bchw", gamma.to(points.dtype), points), n)
+        modes = torch.einsum("bi,ichw->bchw", gamma.to(points.dtype), points)
+        return to_field(modes, x.shape[-1])
 
 
-_LEVELS: dict[tuple[int, int, torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
+def _evidence_dtype(device: torch.device) -> torch.dtype:
+    """Double precision wherever the device has it; Apple's GPU has not."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
-def _on_level(fields: Tensor, resolution: int, like: Tensor) -> Tensor:
-    """The fields on level N beside `like`; the last few answers are kept, one per data set."""
-    key = (id(fields), resolution, like.dtype, like.device)
-    kept = _LEVELS.get(key)
-    if kept is None or kept[0] is not fields:
-        while len(_LEVELS) >= 8:
-            _LEVELS.pop(next(iter(_LEVELS)))
-        kept = fields, resample(fields, resolution).to(like)
-        _LEVELS[key] = kept
-    return kept[1]
+def _weighted_distance(x: Tensor, points: Tensor, alpha: Tensor, inverse: Tensor) -> Tensor:
+    """Σ_k |x - αy_i|²_k w_k over the whole plane but for the term |x|², (B, I), w_k = `inverse`.
 
-
-def _weighted_distance(
-    x: Tensor, points: Tensor, alpha: Tensor, inverse: Tensor, resolution: int
-) -> Tensor:
-    """Σ_k |x - αy_i|²_k w_k over the whole plane, (B, I), w_k = `inverse`; in float64.
-
-    Summed as |x|² - 2α⟨x, y⟩ + α²|y|² by one matrix product; |x|² is the same for every i and
-    drops out of the responsibilities, so it is left out.
+    -2α⟨x, y⟩ + α²|y|² by matrix products; |x|² is the same for every i and drops out of the
+    responsibilities.
     """
-    weight = (multiplicity(resolution).to(x.device) * inverse.double())[..., None]
-    xs = torch.view_as_real(x).double() * weight
-    ys = torch.view_as_real(points).double().flatten(1)
-    a = alpha.double().flatten()[:, None]
-    cross = xs.flatten(1) @ ys.T
-    scale = weight.expand(len(weight), *torch.view_as_real(x).shape[1:]).flatten(1)
-    return -2 * a * cross + a**2 * (scale @ ys.T.square())
+    wide = _evidence_dtype(x.device)
+    multiple = multiplicity(x.shape[-2]).to(x.device, wide)
+    weight = (multiple * inverse.to(wide))[..., None].expand(-1, -1, -1, -1, 2).flatten(1)
+    xs = torch.view_as_real(x).to(wide).flatten(1)
+    ys = torch.view_as_real(points).to(wide).flatten(1).T
+    a = alpha.to(wide).flatten()[:, None]
+    return -2 * a * ((xs * weight) @ ys) + a**2 * (weight @ ys.square())

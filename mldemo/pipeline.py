@@ -33,7 +33,7 @@ from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser
 from mldemo.priors import PRIORS, Prior, Standard, fit_matched
 from mldemo.samplers import SAMPLERS, Denoise, brownian_fields, check_steps, initial_state, sample
 from mldemo.sde import Schedule
-from mldemo.spectral import check_resolution, radial_mean, radial_power
+from mldemo.spectral import check_resolution, radial_mean, radial_power, resample
 
 SCORES = ("learned", "gaussian", "empirical")
 EXACT_SCORES = SCORES[1:]
@@ -273,11 +273,13 @@ def _learned(request: Request, device: torch.device, folder: Path) -> Run:
     )
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _points(folder: Path, data: Path | None, resolution: int) -> Tensor:
+    """The finite data set of the empirical score on level N."""
     if data is not None:
-        return load_fields(data, "train", min(resolution, 64))
-    return parse(read_verified(GENERATED_DIGITS, folder)[0], GENERATED_DIGITS)[0]["fields"]
+        return resample(load_fields(data), resolution)
+    tensors, _ = parse(read_verified(GENERATED_DIGITS, folder)[0], GENERATED_DIGITS)
+    return resample(tensors["fields"], resolution)
 
 
 def request_from(values: dict[str, Any]) -> Request:

@@ -61,6 +61,10 @@ class Prior(ABC):
         """q_k on level N in the layout of the modes, (N, N//2 + 1), float64; 0 at Nyquist."""
         return _eigenvalues(self, check_resolution(resolution))
 
+    def eigenvalues_like(self, field: Tensor) -> Tensor:
+        """`eigenvalues` for a field (..., N, N), in its dtype and on its device; copied once."""
+        return _eigenvalues_on(self, field.shape[-1], field.dtype, field.device)
+
     def level_trace(self, resolution: int) -> float:
         """Σ_{k ∈ H_N} q_k: the variance of a pixel of a draw on level N."""
         return float((multiplicity(resolution) * self.eigenvalues(resolution)).sum())
@@ -96,6 +100,13 @@ def _eigenvalues(prior: Prior, resolution: int) -> Tensor:
     inside = multiplicity(resolution) > 0
     q = torch.where(inside, prior._shape(resolution), 0.0)
     return q * (prior.total / prior._shape_trace())
+
+
+@lru_cache(maxsize=128)
+def _eigenvalues_on(
+    prior: Prior, resolution: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    return prior.eigenvalues(resolution).to(device=device, dtype=dtype)
 
 
 @dataclass(frozen=True)

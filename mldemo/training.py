@@ -166,7 +166,8 @@ class Training:
         times = torch.from_numpy(training_times(plan.batch, rng))[share]
         white = rng.standard_normal((plan.batch, 1, resolution, resolution), np.float32)[share]
         modes = to_modes(torch.from_numpy(np.ascontiguousarray(white))) * resolution
-        return tuple(v.to(self.device) for v in (self._modes(resolution)[chosen], modes, times))
+        clean, device = self._modes(resolution)[chosen], self.device
+        return clean.to(device), modes.to(device), times.to(device)
 
     def advance(self) -> Progress:
         """Take one optimiser step."""
@@ -260,7 +261,9 @@ def _averaging(decay: float) -> Any:
     @torch.no_grad()
     def update(averaged: Any, current: Any, count: Any) -> None:
         n = int(count)
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+        share = 1 - min(decay, (1 + n) / (10 + n))
+        for a, b in zip(averaged, current, strict=True):
+            a.lerp_(b, share)
 
     return update
 

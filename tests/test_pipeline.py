@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_the_core_imports_neither_page_nor_network() -> None:
     """In a fresh process; this is what keeps `import mldemo` and `python app.py` quick."""
-    code = "import sys, mldemo; print([m for m in ('gradio', 'neuralop', 'wandb') if m in sys.modules])"
+    names = ("gradio", "neuralop", "wandb")
+    code = f"import sys, mldemo; print([m for m in {names} if m in sys.modules])"
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -24,7 +24,8 @@ def build_network(record: dict[str, Any]) -> nn.Module:
         raise ValueError(f"the {kind} network cannot be built from {options}: {error}") from None
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
+            weight = module.weight.data.contiguous(memory_format=torch.channels_last)
+            module.weight.data = weight
     return network
 
 

@@ -20,8 +20,8 @@ class FourierNeuralOperator(nn.Module):
         self.blocks = nn.ModuleList(FourierBlock(width, modes, features) for _ in range(depth))
         self.hidden = nn.Conv2d(width, width, 1)
         self.project = nn.Conv2d(width, 1, 1)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
+        for parameter in self.project.parameters():
+            nn.init.zeros_(parameter)  # the linear denoiser, to begin with
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
         """Evaluate the operator on fields sampled at any N."""

@@ -85,7 +85,7 @@ class SpectralConvolution(BaseSpectralConv):
     @property
     def n_modes(self) -> tuple[int, int]:
         """Modes kept per axis, as neuralop counts them."""
-        return (2 * self.modes + 1,) * 2
+        return 2 * self.modes + 1, 2 * self.modes + 1
 
     def transform(self, x: Tensor, output_shape: Any = None) -> Tensor:
         """The skip connection's grid: the same as the layer's."""
