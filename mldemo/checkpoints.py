@@ -163,15 +163,26 @@ def save_checkpoint(
     network: nn.Module,
     statistics: Statistics,
     record: dict[str, Any],
-    default: bool = False,
 ) -> Path:
-    """Write NAME.safetensors (weights in half precision) and enter it into the manifest."""
+    """Write NAME.safetensors (weights in half precision) and enter it into the manifest.
+
+    The first checkpoint of a folder is its default; later levels of the same data and prior take
+    over from it.
+    """
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in tensors.items()}
     tensors["data.mean"], tensors["data.power"] = statistics.mean, statistics.power
     metadata = {"mldemo": json.dumps({"format": FORMAT, **record})}
     summary = {k: record[k] for k in ("data", "prior", "levels", "network", "seconds")}
+    manifest = _manifest_or_new(folder)
+    current = manifest["files"].get(manifest["default"], record)
+    default = all(current.get(k) == record[k] for k in ("data", "prior"))
     return write_file(folder, name, "checkpoint", tensors, metadata, summary, default)
+
+
+def _manifest_or_new(folder: Path) -> dict[str, Any]:
+    exists = (folder / "manifest.json").exists()
+    return read_manifest(folder) if exists else {"default": None, "files": {}}
 
 
 def write_file(
@@ -193,10 +204,9 @@ def write_file(
     os.replace(part, path)
     entry = {"kind": kind, "file": path.name, "size": len(raw)}
     entry["sha256"] = hashlib.sha256(raw).hexdigest()
-    exists = (folder / "manifest.json").exists()
-    manifest = read_manifest(folder) if exists else {"default": None, "files": {}}
+    manifest = _manifest_or_new(folder)
     manifest["files"][name] = entry | summary
-    if default or manifest["default"] is None:
+    if default:
         manifest["default"] = name
     part = folder / "manifest.part"
     part.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")

@@ -271,6 +271,8 @@ def _averaging(decay: float) -> Any:
 def start_processes() -> None:
     """Join the other processes if `torchrun` or `accelerate launch` started this one."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
@@ -324,4 +326,4 @@ def export(run: Training, folder: Path, name: str, data: str) -> Path:
         "seconds": round(run.seconds, 1),
         "versions": {"torch": torch.__version__, "neuraloperator": version("neuraloperator")},
     }
-    return save_checkpoint(folder, name, run.average.module, run.statistics, record, default=True)
+    return save_checkpoint(folder, name, run.average.module, run.statistics, record)

@@ -18,7 +18,7 @@ from mldemo.noise import unit_modes
 from mldemo.oracles import GaussianDenoiser
 from mldemo.priors import Bessel, FourierFilter, Laplacian, Prior, Standard
 from mldemo.samplers import SAMPLERS, brownian_fields, check_steps, initial_state, sample
-from mldemo.sde import Schedule, log_snr_times
+from mldemo.sde import Schedule, log_snr_times, uniform_times
 
 SCHEDULE, PRIOR = Schedule(), Bessel(1.5, 8.0, trace=0.4)
 TINY = {"kind": "ushaped", "width": 8, "modes": 3, "depth": 1, "core_widths": (8, 16)}
@@ -53,8 +53,8 @@ def test_states_and_calls(sampler: str, steps: int) -> None:
     assert len(asked) == 1
     assert torch.is_grad_enabled()  # nothing is held across a yield
     states = [first, *loop]
-    times = log_snr_times(SCHEDULE, steps)
-    assert [s.time for s in states] == [*times, 0.0]
+    grid = uniform_times(steps) if sampler == "euler" else log_snr_times(SCHEDULE, steps)
+    assert [s.time for s in states] == [*grid, 0.0]
     assert [s.step for s in states] == list(range(steps + 1))
     assert {s.steps for s in states} == {steps}
     assert torch.equal(first.x, x)
