@@ -182,7 +182,7 @@ class Run:
 
     @property
     def data_power(self) -> Tensor:
-        """Radial mean of Λ_k on the run's level."""
+        """Radial mean of Λ_k on the run's level; `Frame.power` holds |m̂_k|² besides."""
         n = self.request.resolution
         return radial_mean(self.statistics.spectrum(n), n)
 

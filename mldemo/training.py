@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from mldemo.checkpoints import save_checkpoint
 from mldemo.data import Statistics
-from mldemo.networks import build_network
+from mldemo.networks import build_network, complete_record
 from mldemo.networks.preconditioning import Denoiser
 from mldemo.noise import check_seed
 from mldemo.priors import prior_from_dict
@@ -316,7 +316,7 @@ def export(run: Training, folder: Path, name: str, data: str) -> Path:
     record = {
         "data": data,
         "prior": plan.prior,
-        "network": plan.network,
+        "network": complete_record(plan.network),
         "schedule": asdict(plan.schedule),
         "levels": levels,
         "batch": plan.batch,

@@ -67,6 +67,8 @@ def test_a_loaded_checkpoint_is_what_was_trained(
     assert torch.equal(loaded.statistics.power, run.statistics.power)
     assert loaded.trained_levels == [8, 16]
     assert {"seed", "versions", "data", "batch", "seconds"} <= loaded.record.keys()
+    network = {"kind", "width", "modes", "depth", "core_grid", "core_widths"}
+    assert loaded.record["network"].keys() == network
 
 
 def test_half_precision_changes_no_pixel_much(bundle: Path) -> None:

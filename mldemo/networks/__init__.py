@@ -1,5 +1,6 @@
 """Score networks F(x, log-SNR): the only package that imports neuralop."""
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -12,12 +13,22 @@ from mldemo.networks.ushaped import UShapedOperator
 NETWORKS: dict[str, type[nn.Module]] = {"fno": FourierNeuralOperator, "ushaped": UShapedOperator}
 
 
-def build_network(record: dict[str, Any]) -> nn.Module:
-    """The network that a record {"kind": "ushaped", "width": 32, …} describes, channels-last."""
-    options = dict(record)
-    kind = options.pop("kind", None)
+def complete_record(record: dict[str, Any]) -> dict[str, Any]:
+    """A record {"kind": "ushaped", "width": 16} with every other parameter at its default.
+
+    A checkpoint carries the whole of it, so that a later default cannot change what it means.
+    """
+    kind = record.get("kind")
     if kind not in NETWORKS:
         raise ValueError(f"network kind must be one of {', '.join(NETWORKS)}, got {kind!r}")
+    parameters = signature(NETWORKS[kind]).parameters.values()
+    return {"kind": kind} | {p.name: p.default for p in parameters} | record
+
+
+def build_network(record: dict[str, Any]) -> nn.Module:
+    """The network that a record describes, channels-last."""
+    options = complete_record(record)
+    kind = options.pop("kind")
     try:
         network = NETWORKS[kind](**options)
     except TypeError as error:
@@ -35,4 +46,5 @@ __all__ = [
     "SpectralConvolution",
     "UShapedOperator",
     "build_network",
+    "complete_record",
 ]

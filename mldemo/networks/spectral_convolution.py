@@ -39,13 +39,13 @@ def _transforms(
     columns = torch.cat([half.cos(), -half.sin()]) / n
     c, s = full.cos(), full.sin()
     rows = torch.cat([torch.cat([c, s], 1), torch.cat([-s, c], 1)]) / n
-    rows_inverse = torch.cat([torch.cat([c, s], 1), torch.cat([-s, c], 1)]).T
+    rows_inverse = torch.cat([torch.cat([c, s], 1), torch.cat([-s, c], 1)])
     twice = torch.full((m + 1, 1), 2.0, dtype=torch.float64)
     twice[0] = 1.0
-    columns_inverse = torch.cat([twice * half.cos(), -twice * half.sin()]).T
+    columns_inverse = torch.cat([twice * half.cos(), -twice * half.sin()])
     matrices = (columns, rows, rows_inverse, columns_inverse)
     a, b, c, d = (x.to(device=device, dtype=dtype).contiguous() for x in matrices)
-    return a, b, c, d
+    return a, b, c.T, d.T  # the products run faster when the inverses are stored transposed
 
 
 class SpectralConvolution(BaseSpectralConv):
