@@ -28,24 +28,42 @@ def _angles(n: int, k: Tensor) -> Tensor:
 def _transforms(
     n: int, m: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The four real matrices of the truncated DFT (forward-normalised) and its inverse.
+    """Real matrices of the truncated DFT (forward-normalised) and its inverse.
 
-    columns (2(m+1), N): v -> [re; im] of Σ_x v(x) e^{-2πikx/N}/N, k = 0..m
-    rows (2(2m+1), 2N): [re; im] -> [re; im] of the same over k = -m..m
-    rows⁻¹ (2N, 2(2m+1)): [re; im] -> [re; im] of Σ_k c_k e^{2πikx/N}
-    columns⁻¹ (N, 2(m+1)): [re; im] -> the real part, where k > 0 stands for ±k
+    rows (2m+1, N): v -> Σ_x v(x) cos(2πkx/N)/N for k = 0..m, then with sin for k = 1..m
+    columns (2(m+1), N): v -> [re; im] of Σ_x v(x) e^{-2πikx/N}/N for k = 0..m
+    columns⁻¹ (N, 2(m+1)): [re; im] -> the real part of Σ_k c_k e^{2πikx/N}, k > 0 counted twice
+    rows⁻¹ (N, 2m+1): Σ_k a_k cos(2πkx/N) + b_k sin(2πkx/N)
     """
-    half, full = _angles(n, torch.arange(m + 1)), _angles(n, torch.arange(-m, m + 1))
-    columns = torch.cat([half.cos(), -half.sin()]) / n
-    c, s = full.cos(), full.sin()
-    rows = torch.cat([torch.cat([c, s], 1), torch.cat([-s, c], 1)]) / n
-    rows_inverse = torch.cat([torch.cat([c, s], 1), torch.cat([-s, c], 1)])
+    angle = _angles(n, torch.arange(m + 1))
+    c, s = angle.cos(), angle.sin()
+    rows, columns = torch.cat([c, s[1:]]), torch.cat([c, -s])
     twice = torch.full((m + 1, 1), 2.0, dtype=torch.float64)
     twice[0] = 1.0
-    columns_inverse = torch.cat([twice * half.cos(), -twice * half.sin()])
-    matrices = (columns, rows, rows_inverse, columns_inverse)
+    matrices = (rows / n, columns / n, torch.cat([twice * c, -twice * s]), rows)
     a, b, c, d = (x.to(device=device, dtype=dtype).contiguous() for x in matrices)
     return a, b, c.T, d.T  # the products run faster when the inverses are stored transposed
+
+
+def _exponentials(t: Tensor) -> Tensor:
+    """Cosine and sine coefficients along k₁ as those of e^{-iθ}: (2m+1, 2, …) -> (2m+1, 2, …).
+
+    With P = Σ v cos and Q = Σ v sin, both complex along axis 1, the mode ±k₁ is P ∓ iQ. The
+    answer runs over k₁ = -m..m.
+    """
+    m = len(t) // 2
+    p, q = t[1 : m + 1], t[m + 1 :]
+    turned = torch.stack([q[:, 1], -q[:, 0]], 1)  # -iQ
+    return torch.cat([(p - turned).flip(0), t[:1], p + turned])
+
+
+def _waves(z: Tensor) -> Tensor:
+    """The inverse: c_k e^{iθ} + c_{-k} e^{-iθ} = (c_k + c_{-k}) cos θ + i(c_k - c_{-k}) sin θ."""
+    m = len(z) // 2
+    minus, plus = z[:m].flip(0), z[m + 1 :]
+    gap = plus - minus
+    turned = torch.stack([-gap[:, 1], gap[:, 0]], 1)  # i(c_k - c_{-k})
+    return torch.cat([z[m : m + 1], plus + minus, turned])
 
 
 class SpectralConvolution(BaseSpectralConv):
@@ -100,32 +118,34 @@ class SpectralConvolution(BaseSpectralConv):
         r, k, o = 2 * m + 1, m + 1, self.out_channels
         skip = self.modes - m
         weight = self.weight[skip : skip + r, :k].reshape(r * k, c, 2 * o)
-        columns, rows, rows_inverse, columns_inverse = _transforms(n, m, x.dtype, x.device)
+        rows, columns, columns_inverse, rows_inverse = _transforms(n, m, x.dtype, x.device)
         channels_last = not x.is_contiguous() and x.is_contiguous(
             memory_format=torch.channels_last
         )
 
         if channels_last:
-            y = columns.expand(b * n, -1, -1).bmm(x.permute(0, 2, 3, 1).reshape(b * n, n, c))
-            y = y.view(b, n, 2, k, c).transpose(1, 2)
+            y = rows.expand(b, -1, -1).bmm(x.permute(0, 2, 3, 1).reshape(b, n, n * c))
+            y = columns.expand(b * r, -1, -1).bmm(y.view(b * r, n, c))
+            t = y.view(b, r, 2, k, c).permute(1, 2, 3, 0, 4)
         else:
-            y = x.reshape(b * c * n, n) @ columns.T
-            y = y.view(b, c, n, 2, k).permute(0, 3, 2, 4, 1)
-        y = y.reshape(b, 2 * n, k * c)
-        z = rows.expand(b, -1, -1).bmm(y).view(b, 2, r * k, c)
-        z = z.permute(2, 1, 0, 3).reshape(r * k, 2 * b, c)  # mode by mode, [re; im] as rows
+            y = rows.expand(b * c, -1, -1).bmm(x.reshape(b * c, n, n))
+            t = (y.view(b * c * r, n) @ columns.T).view(b, c, r, 2, k).permute(2, 3, 4, 0, 1)
+        z = _exponentials(t)  # (r, 2, k, b, c)
+        z = z.transpose(1, 2).reshape(r * k, 2 * b, c)  # mode by mode, [re; im] as rows
 
-        w = z.bmm(weight).view(r * k, 2, b, 2, o)
-        re, im = w[:, 0, :, 0] - w[:, 1, :, 1], w[:, 0, :, 1] + w[:, 1, :, 0]
+        w = z.bmm(weight).view(r, k, 2, b, 2, o)
+        re, im = w[:, :, 0, :, 0] - w[:, :, 1, :, 1], w[:, :, 0, :, 1] + w[:, :, 1, :, 0]
 
-        z = torch.stack([re, im]).permute(2, 0, 1, 3).reshape(b, 2 * r, k * o)
-        y = rows_inverse.expand(b, -1, -1).bmm(z).view(b, 2, n, k, o)
+        t = _waves(torch.stack([re, im], 1))  # (r, 2, k, b, o)
         if channels_last:
-            y = y.transpose(1, 2).reshape(b * n, 2 * k, o)
-            y = columns_inverse.expand(b * n, -1, -1).bmm(y).view(b, n, n, o).permute(0, 3, 1, 2)
+            y = columns_inverse.expand(b * r, -1, -1).bmm(
+                t.permute(3, 0, 1, 2, 4).reshape(b * r, 2 * k, o)
+            )
+            y = rows_inverse.expand(b, -1, -1).bmm(y.view(b, r, n * o))
+            y = y.view(b, n, n, o).permute(0, 3, 1, 2)
         else:
-            y = y.permute(0, 4, 2, 1, 3).reshape(b * o * n, 2 * k)
-            y = (y @ columns_inverse.T).view(b, o, n, n)
+            y = t.permute(3, 4, 0, 1, 2).reshape(b * o * r, 2 * k) @ columns_inverse.T
+            y = rows_inverse.expand(b * o, -1, -1).bmm(y.view(b * o, r, n)).view(b, o, n, n)
         return y if self.bias is None else y + self.bias
 
 
