@@ -64,6 +64,7 @@ _bundle = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def cli() -> None:
     """Infinite-dimensional diffusion models: sample, look at the noise, train, verify."""
+    pipeline.tune_process()
 
 
 def _destination(out: Path, endings: tuple[str, ...]) -> Path:
@@ -242,7 +243,8 @@ def train(
     from mldemo.data import Statistics, load_fields
 
     chosen = pipeline.choose_device(device)
-    pipeline.limit_threads(threads)
+    if threads is not None:
+        pipeline.tune_process(threads)
     name = name or f"{data.resolve().name}-{prior}"
     if Path(name).name != name:
         raise ValueError(f"--name must be a plain name, got {name!r}")

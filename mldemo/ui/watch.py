@@ -1,10 +1,10 @@
 """The page: pictures and controls. It only translates between the form and the pipeline."""
 
 import importlib
-import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,10 @@ MOST_WORK = 2**26  # network calls x pixels x images; 100 steps of Heun at 128²
 SECONDS = 120.0  # a run that takes longer is ended
 UNREAD = 50  # messages that a page may leave unread
 PACE = 1 / 60  # frames come no faster than a screen shows them
+# All that torch does happens on this one thread, one step at a time: every thread that calls torch
+# gets a team of OpenMP threads of its own, gradio calls each step on another thread, and as soon
+# as the teams outnumber the cores their barriers sleep instead of spin (twice the time per step).
+COMPUTE = ThreadPoolExecutor(1, thread_name_prefix="compute")
 SCORES = [
     ("learned", "learned"),
     ("Gaussian", "gaussian"),
@@ -53,27 +57,39 @@ def checked(values: dict[str, Any]) -> Request:
     return request
 
 
+def _messages(
+    values: dict[str, Any], device: torch.device, folder: Path
+) -> Iterator[dict[str, Any]]:
+    run = prepare(checked(values), device, folder)
+    head, ident = heading(run, "live"), uuid.uuid4().hex[:12]
+    for frame in run.frames():
+        yield message(frame, ident, head)
+
+
 def stream(
     values: dict[str, Any], device: torch.device, folder: Path, seconds: float = SECONDS
 ) -> Iterator[dict[str, Any]]:
     """Frames of a run for the page, paced, and ended after `seconds`."""
+    messages = _messages(values, device, folder)
+    start, due = time.monotonic(), 0.0
+    ahead = COMPUTE.submit(next, messages, None)
     try:
-        run = prepare(checked(values), device, folder)
+        while (value := ahead.result()) is not None:
+            ahead = COMPUTE.submit(next, messages, None)
+            time.sleep(max(0.0, due - time.monotonic()))
+            due = time.monotonic() + PACE
+            yield value
+            if time.monotonic() - start > seconds and value["step"] < value["head"]["steps"]:
+                raise gr.Error(
+                    f"stopped after {seconds:g} s at step {value['step']} of "
+                    f"{value['head']['steps']}: lower resolution, steps or count",
+                    title="Out of time",
+                    print_exception=False,
+                )
     except ValueError as error:
         raise gr.Error(_short(error), title="Not possible", print_exception=False) from None
-    head, ident = heading(run, "live"), uuid.uuid4().hex[:12]
-    start, due = time.monotonic(), 0.0
-    for frame in run.frames():
-        time.sleep(max(0.0, due - time.monotonic()))
-        due = time.monotonic() + PACE
-        yield message(frame, ident, head)
-        if time.monotonic() - start > seconds and frame.step < frame.steps:
-            raise gr.Error(
-                f"stopped after {seconds:g} s at step {frame.step} of {frame.steps}: "
-                "lower resolution, steps or count",
-                title="Out of time",
-                print_exception=False,
-            )
+    finally:
+        ahead.cancel()
 
 
 def _short(error: Exception) -> str:
@@ -251,7 +267,7 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def warm_up(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> threading.Thread:
+def warm_up(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> Future[None]:
     """Load the default checkpoint in the background, so that the first click is quick."""
 
     def work() -> None:
@@ -260,6 +276,4 @@ def warm_up(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> thread
         with suppress(ValueError):  # no checkpoint: the page says so when it is asked for one
             prepare(Request(steps=2), device, folder).result()
 
-    thread = threading.Thread(target=work, name="warm-up", daemon=True)
-    thread.start()
-    return thread
+    return COMPUTE.submit(work)
