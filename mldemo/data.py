@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mldemo.spectral import multiplicity, radial_power, radius, resample, squared_norm, to_modes
+from mldemo.spectral import multiplicity, radial_power, radius, resample
 
 FINEST_LEVEL, _INNER = 64, 56
 
@@ -116,11 +116,3 @@ class Statistics:
         """
         n = self.mean.shape[-1]
         return float(f"{(multiplicity(n) * self.spectrum(n)).sum().item():.7g}")
-
-
-def exact_variance(fields: Tensor) -> float:
-    """E‖x - m‖² measured directly, against which `Statistics.variance` is tested."""
-    n = fields.shape[-1]
-    mean = fields.double().mean(0, keepdim=True)
-    parts = [squared_norm(to_modes(p.double() - mean), n) for p in fields.split(1000)]
-    return float(torch.cat(parts).mean())

@@ -71,8 +71,8 @@ class Prior(ABC):
 
     def colour(self, modes: Tensor) -> Tensor:
         """√Q ζ: white-noise modes (..., N, N//2 + 1) as modes of N(0, Q)."""
-        root = self.eigenvalues(modes.shape[-2]).sqrt()
-        return modes * root.to(device=modes.device, dtype=modes.real.dtype)
+        q = _eigenvalues_on(self, modes.shape[-2], modes.real.dtype, modes.device)
+        return modes * q.sqrt()
 
     def draw(
         self,

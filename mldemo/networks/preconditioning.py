@@ -9,15 +9,13 @@ where ρ is a fixed trace-class spectrum, so that input and target of F are func
 spectrum ρ at every time and on every level. Where Λq = 0 the gain of F is 0.
 """
 
-from functools import cached_property
-
 import torch
 from torch import Tensor, nn
 
 from mldemo.data import Statistics
 from mldemo.priors import Bessel, Prior
 from mldemo.sde import Schedule, per_sample
-from mldemo.spectral import multiplicity, to_field, to_modes
+from mldemo.spectral import squared_norm, to_field, to_modes
 
 REFERENCE = Bessel(exponent=1.15, kappa=6.0)  # ρ
 
@@ -40,10 +38,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.network = network
         self.prior, self.statistics, self.schedule = prior, statistics, schedule
-
-    @cached_property
-    def _levels(self) -> dict[tuple[int, torch.dtype, torch.device], tuple[Tensor, ...]]:
-        return {}
+        self._levels: dict[tuple[int, torch.dtype, torch.device], tuple[Tensor, ...]] = {}
 
     def level(self, resolution: int, like: Tensor) -> tuple[Tensor, ...]:
         """Modes of m and the spectra Λ, q, ρ on level N, in the dtype and on the device of `like`.
@@ -101,5 +96,4 @@ class Denoiser(nn.Module):
         target = scale * (sigma * noise_root * unit - alpha * data_root * white)
         f_out = self.network(f_in, self.schedule.log_snr(time).to(f_in.dtype))
         error = torch.where(active, to_modes(f_out) - target, 0.0)
-        weight = multiplicity(n).to(error.device, error.real.dtype)
-        return (weight * (error.real**2 + error.imag**2)).sum((-3, -2, -1))
+        return squared_norm(error, n).sum(-1)

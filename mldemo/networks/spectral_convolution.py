@@ -70,8 +70,8 @@ class SpectralConvolution(BaseSpectralConv):
     """Multiply the modes |k|∞ ≤ m of a (B, C, N, N) field by learned complex matrices.
 
     `n_modes` follows neuralop: the number of modes kept per axis, so (17, 17) keeps |k|∞ ≤ 8; it
-    must be odd, for the kept set to be symmetric. The remaining keyword arguments of neuralop's
-    `conv_module` are accepted at their defaults only, since they ask for another layer.
+    must be odd, for the kept set to be symmetric. Of the other arguments that neuralop passes to a
+    `conv_module`, those that would ask for another layer are refused.
 
     The weights start at zero: a mode that no training level has reached then adds nothing.
 
