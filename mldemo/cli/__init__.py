@@ -1,0 +1,41 @@
+"""The command line: `python -m mldemo sample | noise | train | verify | bundle | bench`.
+
+Results go to files and, as one JSON line, to stdout; progress goes to stderr. Bad input ends with
+exit code 2 and one sentence on stderr.
+"""
+
+import click
+
+from mldemo import pipeline
+from mldemo.cli.bundle import bench, bundle, verify
+from mldemo.cli.sampling import noise, sample
+from mldemo.cli.training import train
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def cli() -> None:
+    """Infinite-dimensional diffusion models: sample, look at the noise, train, verify."""
+    pipeline.tune_process()
+
+
+for command in (sample, noise, train, verify, bundle, bench):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; every foreseeable error is one sentence and exit code 2."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        raise SystemExit(130) from None
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        raise SystemExit(2) from None
+    except click.ClickException as error:
+        message = " ".join(error.format_message().split())
+    except (ValueError, OSError) as error:
+        message = " ".join(str(error).split())
+    else:
+        return
+    click.echo(f"mldemo: {message}", err=True)
+    raise SystemExit(2)

@@ -1,0 +1,72 @@
+"""What the commands share: checked numbers, common options, output, progress."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mldemo import checkpoints
+from mldemo.noise import LARGEST_SEED
+
+
+class Whole(click.ParamType):
+    """A whole number with bounds; both kinds of mistake get a sentence that names them."""
+
+    name = "integer"
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """What --help shows."""
+        return f"{self.low}..{self.high}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse and check."""
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            number = None
+        if number is None or not self.low <= number <= self.high:
+            self.fail(f"{value} is not a whole number from {self.low} to {self.high}.")
+        return number
+
+
+seed_option = click.option(
+    "--seed", type=Whole(0, LARGEST_SEED), default=7, help="One seed is one function."
+)
+device_option = click.option(
+    "--device", default="auto", help="auto, cpu, cuda or mps.", show_default=True
+)
+bundle_option = click.option(
+    "--checkpoints",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=checkpoints.BUNDLE,
+    help="Folder with manifest.json and the checkpoint files.  [default: the bundle]",
+)
+
+
+def destination(out: Path, endings: tuple[str, ...]) -> Path:
+    """The output file, once its ending and its folder are seen to be right."""
+    if out.suffix.lower() not in endings:
+        raise ValueError(f"--out must end in {' or '.join(endings)}, got {str(out)!r}")
+    if not out.parent.is_dir():
+        raise ValueError(f"--out names a folder that does not exist: {str(out.parent)!r}")
+    return out
+
+
+def say(record: dict[str, Any]) -> None:
+    """Print a result as one JSON line."""
+    click.echo(json.dumps(record))
+
+
+def progress_bar(total: int, unit: str, initial: int = 0, hide: bool = False) -> Any:
+    """A progress bar on stderr, hidden where nobody looks."""
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total, initial=initial, unit=unit, disable=hide or None, file=sys.stderr, leave=False
+    )

@@ -1,0 +1,140 @@
+"""`sample` and `noise`: functions out of nothing, and what they are made of."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mldemo import pipeline
+from mldemo.cli.options import (
+    Whole,
+    bundle_option,
+    destination,
+    device_option,
+    progress_bar,
+    say,
+    seed_option,
+)
+from mldemo.priors import PRIORS
+from mldemo.samplers import LARGEST_STEPS, SAMPLERS
+from mldemo.spectral import FINEST, SMALLEST
+
+CHUNK = 64  # images computed at once; a sample does not depend on it
+LARGEST_GIF = 64
+
+
+@click.command()
+@click.option("--prior", type=click.Choice(list(PRIORS)), default="bessel")
+@click.option("--resolution", type=Whole(SMALLEST, FINEST), default=32)
+@click.option("--steps", type=Whole(1, LARGEST_STEPS), default=20)
+@click.option("--sampler", type=click.Choice(list(SAMPLERS)), default="dpmpp2m")
+@click.option("--count", type=Whole(1, pipeline.LARGEST_COUNT), default=16)
+@seed_option
+@click.option("--checkpoint", metavar="NAME", help="[default: the prior's own]")
+@click.option("--score", type=click.Choice(pipeline.SCORES), default="learned")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="IDX folder for the empirical score.  [default: bundled generated digits]",
+)
+@device_option
+@bundle_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=".png, .npy or .gif")
+def sample(out: Path, device: str, folder: Path, data: Path | None, **wishes: Any) -> None:
+    """Turn function-space noise into images.
+
+    .npy is float32 (count, N, N), unclipped; .png is a contact sheet; .gif shows x_t and the
+    predicted x_0 side by side as the run went.
+    """
+    from mldemo import images
+
+    out = destination(out, (".png", ".npy", ".gif"))
+    request = pipeline.Request(**wishes)
+    moving = out.suffix.lower() == ".gif"
+    if moving and request.count > LARGEST_GIF:
+        raise ValueError(f"--count must be at most {LARGEST_GIF} for a .gif, got {request.count}")
+    if data is not None and request.score != "empirical":
+        raise ValueError(f"--data is for --score empirical, not for {request.score}")
+    run = pipeline.prepare(request, pipeline.choose_device(device), folder, data)
+    finished, shown, start = [], [], time.perf_counter()
+    with progress_bar(request.steps * math.ceil(request.count / CHUNK), "steps") as bar:
+        for first in range(0, request.count, CHUNK):
+            chosen = range(first, min(first + CHUNK, request.count))
+            frame = None
+            for frame in run.frames(chosen):
+                bar.update(1 if frame.step else 0)
+                if moving:
+                    shown.append((pipeline.pixels(frame.x), pipeline.pixels(frame.x0)))
+            assert frame is not None
+            finished.append(frame.x0)
+    seconds = time.perf_counter() - start
+    if moving:
+        images.write_gif(out, shown)
+    else:
+        images.write_fields(out, finished)
+    say(
+        {
+            "out": str(out),
+            "checkpoint": run.checkpoint,
+            "score": request.score,
+            "prior": run.prior.to_dict(),
+            "resolution": request.resolution,
+            "sampler": request.sampler,
+            "steps": request.steps,
+            "network_calls": request.calls,
+            "count": request.count,
+            "seed": request.seed,
+            "device": str(run.device),
+            "seconds": round(seconds, 3),
+        }
+    )
+
+
+@click.command()
+@click.option("--prior", type=click.Choice(list(PRIORS)), required=True)
+@click.option("--resolution", type=Whole(SMALLEST, FINEST), default=64)
+@click.option("--count", type=Whole(1, pipeline.LARGEST_COUNT), default=16)
+@seed_option
+@click.option(
+    "--trace",
+    type=click.FloatRange(0, 1e6, min_open=True),
+    help="tr Q.  [default: the data's variance; 1 per pixel for standard]",
+)
+@bundle_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=".npy or .png")
+def noise(
+    prior: str,
+    resolution: int,
+    count: int,
+    seed: int,
+    trace: float | None,
+    folder: Path,
+    out: Path,
+) -> None:
+    """Draw functions from N(0, Q): float32 (count, N, N)."""
+    from dataclasses import replace
+
+    from mldemo import images
+
+    out = destination(out, (".npy", ".png"))
+    q = pipeline.default_prior(prior, pipeline.default_statistics(folder))
+    if trace is not None:
+        if not math.isfinite(trace):
+            raise ValueError(f"--trace must be finite, got {trace}")
+        q = replace(q, **{"trace": trace})
+    chunks = [range(i, min(i + CHUNK, count)) for i in range(0, count, CHUNK)]
+    images.write_fields(out, [q.draw(seed, chunk, resolution) for chunk in chunks])
+    say(
+        {
+            "out": str(out),
+            "prior": q.to_dict(),
+            "trace_class": q.trace_class,
+            "level_trace": q.level_trace(resolution),
+            "continuum_trace": q.total if math.isfinite(q.total) else None,
+            "resolution": resolution,
+            "count": count,
+            "seed": seed,
+        }
+    )
