@@ -24,6 +24,7 @@ parser = argparse.ArgumentParser(description="mldemo: noise into digits, in the 
 parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 parser.add_argument("--host", default="0.0.0.0" if ON_SPACE else "127.0.0.1")
 parser.add_argument("--port", type=int, default=7860, help="default: 7860")
+parser.add_argument("--root-path", help="the prefix behind which a proxy serves the page")
 options = parser.parse_args(None if __name__ == "__main__" else [])
 try:
     device = choose_device(options.device)
@@ -42,7 +43,7 @@ if __name__ == "__main__":
             server_name=options.host,
             server_port=options.port,
             prevent_thread_lock=True,
-            **launch_options(),
+            **launch_options(demo, options.root_path),
         )
     except OSError as error:
         parser.exit(1, f"app.py: cannot listen on {options.host}:{options.port}: {error}\n")

@@ -107,6 +107,63 @@ def _relative(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
+def training(rounds: int = 4) -> Iterator[dict[str, Any]]:
+    """A training step at N = 16 and 32, batch 128, against neuralop's FNO and the roofline.
+
+    Our FNO and neuralop's have the same width (32), |k|∞ ≤ 16 and depth (4) and take the same
+    step: forward, backward, AdamW. Neuralop's has no time and no second field, so ours does a
+    little more. The roofline of the shipped network is the time that square products of side 1024
+    take for as many floating-point operations as its forward and backward pass counts.
+    """
+    from neuralop.models import FNO
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mldemo.networks import build_network
+    from mldemo.networks.blocks import CONDITIONS, FIELDS
+
+    a = torch.randn(1024, 1024, generator=_generator(0))
+    (product,) = _seconds([partial(torch.matmul, a, a)], 10)
+    rate = 2 * 1024**3 / product
+    snr = torch.rand(128, CONDITIONS, generator=_generator(1))
+    for n in (16, 32):
+        x = torch.randn(128, FIELDS, n, n, generator=_generator(n))
+        networks = {
+            "fno": build_network({"kind": "fno"}),
+            "ushaped": build_network({"kind": "ushaped"}),
+            "neuralop": FNO((33, 33), FIELDS, 1, hidden_channels=32, n_layers=4),
+        }
+        steps = [
+            _training_step(network, (x,) if name == "neuralop" else (x, snr))
+            for name, network in networks.items()
+        ]
+        with FlopCounterMode(display=False) as counter:
+            networks["ushaped"](x, snr).square().mean().backward()
+        fno, ushaped, neuralop = _seconds(steps, rounds)
+        yield {
+            "bench": "training step",
+            "resolution": n,
+            "batch": 128,
+            "fno_ms": round(1e3 * fno, 1),
+            "neuralop_fno_ms": round(1e3 * neuralop, 1),
+            "fno_ratio": round(neuralop / fno, 2),
+            "ushaped_ms": round(1e3 * ushaped, 1),
+            "ushaped_gflop": round(counter.get_total_flops() / 1e9, 2),
+            "gemm_gflops_per_second": round(rate / 1e9, 1),
+            "ushaped_times_roofline": round(ushaped * rate / counter.get_total_flops(), 2),
+        }
+
+
+def _training_step(network: torch.nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(network.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        network(*inputs).square().mean().backward()
+        optimizer.step()
+
+    return step
+
+
 def sampling(folder: Path = BUNDLE, rounds: int = 3) -> Iterator[dict[str, Any]]:
     """Sixteen images, 20 network calls, the default checkpoint, at 16, 32, 64, 128."""
     for n in (16, 32, 64, 128):

@@ -1,4 +1,4 @@
-"""What the bundle derives from its default checkpoint: digits, a picture, the prerecorded run."""
+"""What the bundle derives from its checkpoints: digits, the prerecorded run, sample sheets."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mldemo.checkpoints import FORMAT, read_manifest, write_file
+from mldemo.checkpoints import FORMAT, checkpoint_names, manifest_entry, read_manifest, write_file
 from mldemo.images import sheet, write_image
 from mldemo.pipeline import GENERATED_DIGITS, Request, pixels, prepare
 
@@ -16,9 +16,9 @@ DIGITS, DIGITS_SEED, DIGITS_LEVEL = 400, 2303, 32
 
 
 def make(folder: Path, device: torch.device) -> Iterator[Path]:
-    """Write all three; the digits are entered into the manifest, the run lies beside the page."""
+    """Write them; the digits are entered into the manifest, the run lies beside the page."""
     yield generate_digits(folder, device)
-    yield draw_levels(folder, device)
+    yield from draw_sheets(folder, device)
     from mldemo.ui import wire
 
     request = Request(checkpoint=read_manifest(folder)["default"])
@@ -45,14 +45,23 @@ def generate_digits(folder: Path, device: torch.device) -> Path:
     )
 
 
-def draw_levels(folder: Path, device: torch.device, count: int = 12, seed: int = 1) -> Path:
-    """NAME.png: one seed at 16, 32, 64 and 128, a row each."""
-    name = read_manifest(folder)["default"]
+def draw_sheets(folder: Path, device: torch.device) -> Iterator[Path]:
+    """sheets/NAME-PRIOR.png for every checkpoint and each prior that it was trained with."""
+    (folder / "sheets").mkdir(exist_ok=True)
+    for name in checkpoint_names(folder):
+        for prior in manifest_entry(name, folder)["priors"]:
+            yield draw_levels(name, prior["name"], folder, device)
+
+
+def draw_levels(
+    name: str, prior: str, folder: Path, device: torch.device, count: int = 12, seed: int = 1
+) -> Path:
+    """One seed at 16, 32, 64 and 128, a row each."""
     rows = []
     for resolution in (16, 32, 64, 128):
-        request = Request(resolution=resolution, count=count, seed=seed, checkpoint=name)
+        request = Request(prior, resolution, count=count, seed=seed, checkpoint=name)
         tiles = pixels(prepare(request, device, folder).result().x0[:, 0])
         rows.append(np.asarray(sheet(tiles, columns=count, side=128)))
-    path = folder / f"{name}.png"
+    path = folder / "sheets" / f"{name}-{prior}.png"
     write_image(path, Image.fromarray(np.vstack(rows)))
     return path

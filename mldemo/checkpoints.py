@@ -2,13 +2,16 @@
 
 A file holds the averaged weights, the data's mean and radial spectrum, and under the metadata key
 "mldemo" a JSON record: network, prior with every parameter, schedule, levels and steps trained,
-seed, versions. `manifest.json` beside the files gives the size and sha256 of each; nothing is
-opened before both agree, and nothing is ever unpickled.
+seed, versions. `manifest.json` gives the size and sha256 of each file, wherever it comes from: the
+cache of the Hugging Face client, the Hub, or the bundle beside the manifest. Nothing is opened
+before both agree, and nothing is ever unpickled.
 """
 
 import hashlib
 import json
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
+from mldemo import hub
 from mldemo.data import Statistics
 from mldemo.priors import Prior, prior_from_dict
 from mldemo.sde import Schedule
@@ -32,16 +36,29 @@ class CheckpointError(ValueError):
     """A checkpoint is missing, damaged, or not what its manifest says."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A loaded checkpoint: D(x, t), and the record of how it came about."""
+    """A loaded checkpoint: D(x, t), the record of how it came about, where the file was.
+
+    `source` is "cache", "hub" or "bundle".
+    """
 
     name: str
-    denoiser: nn.Module
-    prior: Prior
+    network: nn.Module
+    priors: tuple[Prior, ...]
     statistics: Statistics
     schedule: Schedule
     record: dict[str, Any]
+    source: str
+
+    def denoiser(self, prior: Prior | None = None) -> nn.Module:
+        """D(x, t) under a prior, by default the first that it was trained with."""
+        return _denoiser(self, prior or self.priors[0])
+
+    @property
+    def serves_any_prior(self) -> bool:
+        """Whether training varied the priors, so that the network interpolates between them."""
+        return bool(self.record.get("variations"))
 
     @property
     def trained_levels(self) -> list[int]:
@@ -80,10 +97,49 @@ def manifest_entry(name: str, folder: Path = BUNDLE) -> dict[str, Any]:
     return files[name]
 
 
-def read_verified(name: str, folder: Path = BUNDLE) -> tuple[bytes, dict[str, Any]]:
-    """The bytes of a file whose size and sha256 are those of the manifest, and its entry."""
+@dataclass(frozen=True)
+class Found:
+    """The verified bytes of a file, its manifest entry, where it was, and what failed before."""
+
+    raw: bytes
+    entry: dict[str, Any]
+    source: str
+    failures: tuple[str, ...]
+
+
+def find(name: str, folder: Path = BUNDLE, seconds: float = hub.SECONDS) -> Found:
+    """Look for a file in the client's cache, on the Hub, in the folder: the first whole copy.
+
+    Whole means that size and sha256 are the manifest's. Cache and Hub are asked only where a
+    repository is configured (`hub.pinned`), the Hub for at most `seconds`. If every place fails,
+    `CheckpointError` says what was tried and why it failed.
+    """
+    deadline = time.monotonic() + seconds
     entry = manifest_entry(name, folder)
-    path = folder / Path(entry["file"]).name
+    file = Path(entry["file"]).name
+    bundled = folder / file
+
+    def accept(path: Path) -> bytes:
+        return _verified(path, entry)
+
+    places: dict[str, Callable[[], bytes]] = {"bundle": lambda: accept(bundled)}
+    if pin := hub.pinned(read_manifest(folder), entry):
+        places = {
+            "cache": lambda: accept(hub.cached(pin, file)),
+            "hub": lambda: hub.download(
+                pin, file, entry["size"], accept, deadline - time.monotonic(), not bundled.exists()
+            ),
+        } | places
+    failures: list[str] = []
+    for source, read in places.items():
+        try:
+            return Found(read(), entry, source, tuple(failures))
+        except (CheckpointError, hub.HubError) as error:
+            failures.append(f"{source}: {error}")
+    raise CheckpointError(f"no whole copy of {name}; {'; '.join(failures)}")
+
+
+def _verified(path: Path, entry: dict[str, Any]) -> bytes:
     try:
         size = path.stat().st_size
         if size != entry["size"] or size > LARGEST_FILE:
@@ -93,7 +149,13 @@ def read_verified(name: str, folder: Path = BUNDLE) -> tuple[bytes, dict[str, An
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     if hashlib.sha256(raw).hexdigest() != entry["sha256"]:
         raise CheckpointError(f"{path} is damaged: its sha256 is not that of the manifest")
-    return raw, entry
+    return raw
+
+
+def read_verified(name: str, folder: Path = BUNDLE) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of a file whose size and sha256 are those of the manifest, and its entry."""
+    found = find(name, folder)
+    return found.raw, found.entry
 
 
 def parse(raw: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -115,31 +177,40 @@ def parse(raw: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return {k: v.float() for k, v in tensors.items()}, record
 
 
-def assemble(name: str, tensors: dict[str, Tensor], record: dict[str, Any]) -> Checkpoint:
+def assemble(
+    name: str, tensors: dict[str, Tensor], record: dict[str, Any], source: str = "bundle"
+) -> Checkpoint:
     """Build the network of a record and fill it; missing, extra or misshapen tensors raise."""
     from mldemo.networks import build_network
-    from mldemo.networks.preconditioning import Denoiser
 
     try:
         network = build_network(record["network"])
-        prior = prior_from_dict(record["prior"])
+        priors = tuple(prior_from_dict(prior) for prior in record["priors"])
         schedule = Schedule(**record["schedule"])
         statistics = Statistics(tensors["data.mean"], tensors["data.power"])
         weights = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
         network.load_state_dict(weights, strict=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{name} does not fit its own record: {error}") from None
-    denoiser = Denoiser(network, prior, statistics, schedule).eval().requires_grad_(False)
-    return Checkpoint(name, denoiser, prior, statistics, schedule, record)
+    network.eval().requires_grad_(False)
+    return Checkpoint(name, network, priors, statistics, schedule, record, source)
+
+
+@lru_cache(maxsize=64)
+def _denoiser(checkpoint: Checkpoint, prior: Prior) -> nn.Module:
+    from mldemo.networks.preconditioning import Denoiser
+
+    parts = checkpoint.network, prior, checkpoint.statistics, checkpoint.schedule
+    return Denoiser(*parts).eval()
 
 
 @lru_cache(maxsize=4)
 def _load(name: str, folder: Path, sha256: str, device: torch.device) -> Checkpoint:
-    raw, entry = read_verified(name, folder)
-    if entry["sha256"] != sha256:  # the manifest changed under us
+    found = find(name, folder)
+    if found.entry["sha256"] != sha256:  # the manifest changed under us
         raise CheckpointError(f"{folder}/manifest.json changed while {name} was loaded")
-    checkpoint = assemble(name, *parse(raw, name))
-    checkpoint.denoiser.to(device)
+    checkpoint = assemble(name, *parse(found.raw, name), found.source)
+    checkpoint.network.to(device)
     return checkpoint
 
 
@@ -173,10 +244,12 @@ def save_checkpoint(
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in tensors.items()}
     tensors["data.mean"], tensors["data.power"] = statistics.mean, statistics.power
     metadata = {"mldemo": json.dumps({"format": FORMAT, **record})}
-    summary = {k: record[k] for k in ("data", "prior", "levels", "network", "seconds")}
+    summary = {
+        k: record[k] for k in ("data", "priors", "variations", "levels", "network", "seconds")
+    }
     manifest = _manifest_or_new(folder)
     current = manifest["files"].get(manifest["default"], record)
-    default = all(current.get(k) == record[k] for k in ("data", "prior"))
+    default = all(current.get(k) == record[k] for k in ("data", "priors", "network"))
     return write_file(folder, name, "checkpoint", tensors, metadata, summary, default)
 
 
@@ -205,10 +278,17 @@ def write_file(
     entry = {"kind": kind, "file": path.name, "size": len(raw)}
     entry["sha256"] = hashlib.sha256(raw).hexdigest()
     manifest = _manifest_or_new(folder)
+    if "repo" in manifest:
+        entry["repo"] = None  # the manifest's pin is of the file before
     manifest["files"][name] = entry | summary
     if default:
         manifest["default"] = name
+    write_manifest(folder, manifest)
+    return path
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Replace the manifest of a folder in one move."""
     part = folder / "manifest.part"
     part.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     os.replace(part, folder / "manifest.json")
-    return path

@@ -2,7 +2,8 @@
 
 Images of an IDX folder (MNIST's format), values in [-1, 1], are resized to 56² (bicubic), padded
 with -1 to 64² and projected on H_64; coarser levels are restrictions of that, so the finest level
-holds real content and every level shows the same functions.
+holds real content and every level shows the same functions. The name "material" stands for a data
+set without files: random two-phase media, drawn by formula.
 """
 
 import gzip
@@ -16,9 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mldemo.materials import Material
 from mldemo.spectral import multiplicity, radial_power, radius, resample
 
 FINEST_LEVEL, _INNER = 64, 56
+MATERIAL = "material"
+# The samples of either part of it; the second starts where no training set will ever reach.
+MATERIAL_PARTS = {"train": range(7000), "t10k": range(2**32, 2**32 + 1000)}
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -65,6 +70,24 @@ def load_fields(folder: Path | str, part: str = "train", resolution: int = FINES
     if images.ndim != 3 or min(images.shape) < 1:
         raise ValueError(f"images of shape (count, height, width) needed, got {images.shape}")
     return fields_from_images(images, resolution)
+
+
+def load_data(source: Path | str, part: str = "train", resolution: int = FINEST_LEVEL) -> Tensor:
+    """One part ("train" or "t10k") of a data set as fields (B, 1, N, N): what `--data` means.
+
+    `source` is a folder of IDX files, or the name "material" for `Material` with its defaults
+    (7,000 and 1,000 samples, 5 ms each); "./material", or any `Path`, is a folder.
+    A source or part that does not exist raises `ValueError`.
+    """
+    if source == MATERIAL:
+        if part not in MATERIAL_PARTS:
+            raise ValueError(f"part must be one of {', '.join(MATERIAL_PARTS)}, got {part!r}")
+        return Material().fields(MATERIAL_PARTS[part], resolution)
+    if not Path(source).is_dir():
+        raise ValueError(
+            f"data folder {str(source)!r} does not exist (nor is it the name {MATERIAL!r})"
+        )
+    return load_fields(source, part, resolution)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mldemo.checkpoints import (
     BUNDLE,
+    Checkpoint,
     checkpoint_names,
     load_checkpoint,
     load_statistics,
@@ -32,8 +33,16 @@ from mldemo.checkpoints import (
 from mldemo.data import Statistics, load_fields
 from mldemo.noise import check_seed
 from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser
-from mldemo.priors import PRIORS, Prior, Standard, fit_matched
-from mldemo.samplers import SAMPLERS, Denoise, brownian_fields, check_steps, initial_state, sample
+from mldemo.priors import PRIORS, VARIED, Prior, Standard, fit_matched
+from mldemo.samplers import (
+    SAMPLERS,
+    Denoise,
+    brownian_fields,
+    check_steps,
+    default_times,
+    initial_state,
+    sample,
+)
 from mldemo.sde import Schedule
 from mldemo.spectral import check_resolution, radial_mean, radial_power, resample
 
@@ -54,6 +63,8 @@ class Request:
     """What somebody wants to see. Every field is checked; a bad one raises `ValueError`.
 
     `checkpoint` None means the default checkpoint of the prior; it is ignored by exact scores.
+    `exponent` and `kappa` change the prior's spectrum; None leaves its default. A learned score
+    follows them if its checkpoint was trained with varied priors.
     """
 
     prior: str = "bessel"
@@ -64,6 +75,8 @@ class Request:
     seed: int = 7
     score: str = "learned"
     checkpoint: str | None = None
+    exponent: float | None = None
+    kappa: float | None = None
 
     def __post_init__(self) -> None:
         """Check types, ranges and the total work."""
@@ -79,11 +92,21 @@ class Request:
         _choice("score", self.score, SCORES)
         if self.checkpoint is not None and not isinstance(self.checkpoint, str):
             raise ValueError(f"checkpoint must be a name, got {self.checkpoint!r}")
+        for name, value in self.shape.items():
+            if name not in {f.name for f in fields(PRIORS[self.prior])}:
+                raise ValueError(f"the {self.prior} prior has no {name}, got {name} {value!r}")
+            replace(PRIORS[self.prior](), **{name: value})  # checks type and range
         if self.work > LARGEST_WORK:
             raise ValueError(
                 f"this asks for {self.work} pixel evaluations, the bound is {LARGEST_WORK}: "
                 "lower resolution, steps or count"
             )
+
+    @property
+    def shape(self) -> dict[str, float]:
+        """The parameters of the prior that were asked for."""
+        asked = {"exponent": self.exponent, "kappa": self.kappa}
+        return {name: value for name, value in asked.items() if value is not None}
 
     @property
     def calls(self) -> int:
@@ -143,7 +166,9 @@ def choose_device(wish: str = "auto") -> torch.device:
 def checkpoints_for(prior: str, folder: Path = BUNDLE) -> list[str]:
     """The checkpoints trained with this prior, the default first."""
     return [
-        n for n in checkpoint_names(folder) if manifest_entry(n, folder)["prior"]["name"] == prior
+        name
+        for name in checkpoint_names(folder)
+        if any(p["name"] == prior for p in manifest_entry(name, folder)["priors"])
     ]
 
 
@@ -175,6 +200,7 @@ class Run:
     device: torch.device
     checkpoint: str | None
     trained_levels: list[int]
+    source: str | None = None  # where the checkpoint was found
 
     @property
     def prior_power(self) -> Tensor:
@@ -187,6 +213,21 @@ class Run:
         """Radial mean of Λ_k on the run's level; `Frame.power` holds |m̂_k|² besides."""
         n = self.request.resolution
         return radial_mean(self.statistics.spectrum(n), n)
+
+    @property
+    def times(self) -> list[float]:
+        """The times of all steps + 1 states, from 1 down to 1e-3, then 0."""
+        return [*default_times(self.schedule, self.request.sampler, self.request.steps), 0.0]
+
+    @property
+    def alphas(self) -> list[float]:
+        """α_t of all states."""
+        return self.schedule.alpha(torch.tensor(self.times, dtype=torch.float64)).tolist()
+
+    @property
+    def sigmas(self) -> list[float]:
+        """σ_t of all states."""
+        return self.schedule.sigma(torch.tensor(self.times, dtype=torch.float64)).tolist()
 
     def frames(self, indices: Sequence[int] | None = None) -> Iterator[Frame]:
         """Compute the run, one frame per solver state: steps + 1 of them.
@@ -244,7 +285,8 @@ def prepare(
     if request.score == "learned":
         return _learned(request, device, folder)
     statistics = default_statistics(folder)
-    prior, schedule, n = default_prior(request.prior, statistics), Schedule(), request.resolution
+    prior = replace(default_prior(request.prior, statistics), **request.shape)
+    schedule, n = Schedule(), request.resolution
     denoise: Denoise
     if request.score == "gaussian":
         mean, spectrum = statistics.mean_at(n), statistics.spectrum(n)
@@ -262,17 +304,32 @@ def _learned(request: Request, device: torch.device, folder: Path) -> Run:
             f"these scores work without one: {', '.join(EXACT_SCORES)}"
         )
     name = request.checkpoint or known[0]
-    trained = manifest_entry(name, folder).get("prior", {}).get("name")
-    if trained != request.prior:
+    trained = [p["name"] for p in manifest_entry(name, folder)["priors"]]
+    if request.prior not in trained:
         raise ValueError(
-            f"checkpoint {name} was trained with the {trained} prior, not with {request.prior}: "
-            f"choose that prior, or a checkpoint of {request.prior}"
+            f"checkpoint {name} was trained with {', '.join(trained)}, not with {request.prior}: "
+            f"choose such a prior, or a checkpoint of {request.prior}"
             f" ({', '.join(known) or 'there is none yet'})"
         )
-    c = load_checkpoint(name, folder, device)
-    return Run(
-        request, c.prior, c.statistics, c.schedule, c.denoiser, device, name, c.trained_levels
-    )
+    return run_of(request, load_checkpoint(name, folder, device), device)
+
+
+def run_of(request: Request, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> Run:
+    """A run of a loaded checkpoint, under the request's prior."""
+    c = checkpoint
+    prior = next(p for p in c.priors if p.name == request.prior)
+    if request.shape and not c.serves_any_prior:
+        raise ValueError(
+            f"checkpoint {c.name} was trained with one {prior.name} prior only: "
+            f"{', '.join(request.shape)} cannot be changed"
+        )
+    for name, value in request.shape.items():
+        low, high = VARIED[name]
+        if not low <= value <= high:
+            raise ValueError(f"{name} was from {low:g} to {high:g} in training, got {value:g}")
+    prior = replace(prior, **request.shape)
+    parts = prior, c.statistics, c.schedule, c.denoiser(prior), torch.device(device)
+    return Run(request, *parts, c.name, c.trained_levels, c.source)
 
 
 @lru_cache(maxsize=8)

@@ -24,6 +24,7 @@ from mldemo.noise import check_seed, shell_order, unit_modes
 from mldemo.spectral import bandwidth, check_resolution, multiplicity, radius, to_field
 
 LARGEST_CUTOFF = 127
+VARIED = {"exponent": (1.05, 3.0), "kappa": (1.0, 60.0)}  # what families of priors range over
 
 
 def _in_range(name: str, value: float, low: float, high: float, open_low: bool = False) -> None:

@@ -115,6 +115,13 @@ class _Coefficients:
         self.log_snr = schedule.log_snr(t).tolist()
 
 
+def default_times(schedule: Schedule, sampler: str, steps: int, start: float = END) -> list[float]:
+    """The sampler's own grid from `start` down: equal steps in log-SNR, for "euler" in t."""
+    if sampler == "euler":
+        return uniform_times(steps, start)
+    return log_snr_times(schedule, steps, start)
+
+
 def sample(
     denoise: Denoise,
     x: Tensor,
@@ -143,7 +150,7 @@ def sample(
     if sampler == "euler" and noise is None:
         raise ValueError("Euler-Maruyama needs Brownian increments: pass noise=brownian_fields(…)")
     if times is None:
-        times = uniform_times(steps) if sampler == "euler" else log_snr_times(schedule, steps)
+        times = default_times(schedule, sampler, steps)
     falling = all(a > b for a, b in pairwise(times))
     if len(times) != steps or not falling or not 0 < times[-1] <= times[0] <= END:
         raise ValueError(f"times must be {steps} decreasing numbers in (0, 1], got {times}")

@@ -83,17 +83,26 @@ def reverse_drift(schedule: Schedule, x: Tensor, denoised: Tensor, time: Tensor)
     return beta * (0.5 * x + preconditioned_score(schedule, x, denoised, time))
 
 
-def uniform_times(steps: int) -> list[float]:
-    """`steps` times from 1 down to 1e-3, equally spaced."""
-    return torch.linspace(END, FIRST, steps, dtype=torch.float64).tolist()
+def check_time(time: float) -> float:
+    """Return a time in (1e-3, 1], where a reverse run may start, else raise `ValueError`."""
+    if isinstance(time, bool) or not isinstance(time, int | float):
+        raise ValueError(f"time must be a number, got {str(time)[:80]!r}")
+    if not FIRST < time <= END:
+        raise ValueError(f"time must be above {FIRST:g} and at most {END:g}, got {time:g}")
+    return float(time)
 
 
-def log_snr_times(schedule: Schedule, steps: int) -> list[float]:
-    """`steps` times from 1 down to 1e-3, equally spaced in log(α/σ)."""
-    ends = schedule.log_snr(torch.tensor([END, FIRST], dtype=torch.float64))
+def uniform_times(steps: int, start: float = END) -> list[float]:
+    """`steps` times from `start` down to 1e-3, equally spaced."""
+    return torch.linspace(check_time(start), FIRST, steps, dtype=torch.float64).tolist()
+
+
+def log_snr_times(schedule: Schedule, steps: int, start: float = END) -> list[float]:
+    """`steps` times from `start` down to 1e-3, equally spaced in log(α/σ)."""
+    ends = schedule.log_snr(torch.tensor([check_time(start), FIRST], dtype=torch.float64))
     grid = torch.linspace(float(ends[0]), float(ends[1]), steps, dtype=torch.float64)
     times = schedule.time(grid).tolist()
-    times[0] = END
+    times[0] = start
     if steps > 1:
         times[-1] = FIRST
     if not all(math.isfinite(t) for t in times):

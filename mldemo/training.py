@@ -26,9 +26,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from mldemo.checkpoints import save_checkpoint
 from mldemo.data import Statistics
+from mldemo.families import Family
 from mldemo.networks import build_network, complete_record
-from mldemo.networks.preconditioning import Denoiser
+from mldemo.networks.preconditioning import Denoiser, Noise
 from mldemo.noise import check_seed
+from mldemo.optimizer import Optimizer
 from mldemo.priors import prior_from_dict
 from mldemo.sde import END, FIRST, Schedule
 from mldemo.spectral import check_resolution, resample, to_modes
@@ -42,13 +44,18 @@ class Plan:
     """What to train. Two equal plans on equal data give equal weights, bit for bit.
 
     `levels` are (resolution, steps) from coarse to fine; the peak learning rate halves from one
-    level to the next, and inside a level it warms up and then falls as a cosine.
+    level to the next, and inside a level it warms up and then falls as a cosine. On a finer level
+    every step number `rehearsal` is taken on a coarser one, so that nothing there is forgotten (0:
+    never). `priors` are served by one network; with `variations` it also meets as many random
+    priors around them (`mldemo.families`).
     """
 
-    prior: dict[str, Any]
+    priors: tuple[dict[str, Any], ...]
+    variations: int = 0
     network: dict[str, Any] = field(default_factory=lambda: {"kind": "ushaped"})
     levels: tuple[tuple[int, int], ...] = ((16, 4000), (32, 1500), (64, 200))
-    batch: int = 128
+    rehearsal: int = 4
+    batch: int = 48
     learning_rate: float = 2e-3
     ema: float = 0.999
     seed: int = 0
@@ -69,7 +76,14 @@ class Plan:
         if not 0 <= self.ema < 1:
             raise ValueError(f"EMA decay must be in [0, 1), got {self.ema:g}")
         check_seed(self.seed)
-        prior_from_dict(self.prior)
+        if not self.priors:
+            raise ValueError("a plan needs at least one prior")
+        for record in self.priors:
+            prior_from_dict(record)
+        if not 0 <= self.variations <= 10_000:
+            raise ValueError(f"variations must be from 0 to 10000, got {self.variations}")
+        if self.rehearsal != 0 and not 2 <= self.rehearsal <= 10_000:
+            raise ValueError(f"rehearsal must be 0 or from 2 to 10000, got {self.rehearsal}")
 
     @property
     def steps(self) -> int:
@@ -84,8 +98,15 @@ class Plan:
             step -= steps
         raise ValueError(f"step {step} lies beyond the end of the plan")
 
+    def resolution_of(self, step: int) -> int:
+        """Where a global step is taken: on its level, or on a coarser one to rehearse it."""
+        index, resolution, inside = self.level_of(step)
+        if index and self.rehearsal and inside % self.rehearsal == self.rehearsal - 1:
+            return self.levels[inside // self.rehearsal % index][0]
+        return resolution
+
     def rate(self, step: int) -> float:
-        """The learning rate of a global step."""
+        """The learning rate of a global step; Muon multiplies it by `optimizer.SPEED`."""
         index, _, inside = self.level_of(step)
         steps = self.levels[index][1]
         warm = min(1.0, (inside + 1) / min(100, max(1, steps // 10)))
@@ -95,10 +116,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Progress:
-    """One optimiser step. `finished_level` is set on the last step of a level."""
+    """One optimiser step on the way through `level`, taken at `resolution`.
+
+    The two differ when a coarser level is rehearsed. `finished_level`, the index of the level, is
+    set on its last step.
+    """
 
     step: int
     total: int
+    level: int
     resolution: int
     loss: float
     learning_rate: float
@@ -138,50 +164,54 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
             network = build_network(plan.network).to(self.device)
-        prior = prior_from_dict(plan.prior)
+        prior = prior_from_dict(plan.priors[0])
         self.denoiser = Denoiser(network, prior, self.statistics, plan.schedule)
+        variance = self.statistics.variance
+        self.family = Family.of(plan.priors, plan.variations, plan.seed, variance)
         objective: nn.Module = _Objective(self.denoiser)
         if self.world > 1:
             objective = DistributedDataParallel(objective)
         self._objective = objective
         self.average = AveragedModel(network, multi_avg_fn=_averaging(plan.ema))
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
-        )
+        self.optimizer = Optimizer(network)
         self.step, self.seconds = 0, 0.0
-        self._level: tuple[int, Tensor] | None = None
+        self._levels: dict[int, tuple[Tensor, Noise]] = {}
 
-    def _modes(self, resolution: int) -> Tensor:
-        if self._level is None or self._level[0] != resolution:
+    def _level(self, resolution: int) -> tuple[Tensor, Noise]:
+        """Modes of the data, and spectra of the family, on one level."""
+        if resolution not in self._levels:
             parts = [to_modes(resample(p, resolution)) for p in self.fields.split(1000)]
-            self._level = resolution, torch.cat(parts)
-        return self._level[1]
+            self._levels[resolution] = torch.cat(parts), self.family.noise(resolution)
+        return self._levels[resolution]
 
-    def _batch(self, resolution: int) -> tuple[Tensor, Tensor, Tensor]:
-        """This process's share of the global batch of the current step: modes, ζ, times."""
+    def _batch(self, resolution: int) -> tuple[Tensor, Tensor, Tensor, Noise]:
+        """This process's share of the current global batch: modes, ζ, times, spectra of Q."""
         plan = self.plan
-        rng = np.random.Generator(np.random.Philox(key=[plan.seed, self.step]))
+        bits = np.random.Philox(key=[plan.seed, self.step], counter=[0, 0, 0, 3])
+        rng = np.random.Generator(bits)
         share = slice(self.rank, None, self.world)
         chosen = torch.from_numpy(rng.integers(len(self.fields), size=plan.batch))[share]
         times = torch.from_numpy(training_times(plan.batch, rng))[share]
         white = rng.standard_normal((plan.batch, 1, resolution, resolution), np.float32)[share]
         modes = to_modes(torch.from_numpy(np.ascontiguousarray(white))) * resolution
-        clean, device = self._modes(resolution)[chosen], self.device
-        return clean.to(device), modes.to(device), times.to(device)
+        weights = self.family.weights
+        met = torch.from_numpy(rng.choice(len(weights), plan.batch, p=weights))[share]
+        data, noise = self._level(resolution)
+        d = self.device
+        spectra = Noise(noise.modes[met].to(d), noise.shells[met].to(d))
+        return data[chosen].to(d), modes.to(d), times.to(d), spectra
 
     def advance(self) -> Progress:
         """Take one optimiser step."""
         start = time.perf_counter()
         plan = self.plan
-        index, resolution, inside = plan.level_of(self.step)
-        rate = plan.rate(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+        index, level, inside = plan.level_of(self.step)
+        resolution, rate = plan.resolution_of(self.step), plan.rate(self.step)
+        self.denoiser.network.zero_grad(set_to_none=True)
         loss = self._objective(*self._batch(resolution))
         loss.backward()
         nn.utils.clip_grad_norm_(self.denoiser.network.parameters(), 1.0)
-        self.optimizer.step()
+        self.optimizer.step(rate)
         self.average.update_parameters(self.denoiser.network)
         value = loss.detach()
         if self.world > 1:
@@ -189,14 +219,14 @@ class Training:
         self.step += 1
         self.seconds += time.perf_counter() - start
         done = index if inside + 1 == plan.levels[index][1] else None
-        return Progress(self.step, plan.steps, resolution, value.item(), rate, self.seconds, done)
+        where = self.step, plan.steps, level, resolution
+        return Progress(*where, value.item(), rate, self.seconds, done)
 
     def save(self, path: Path) -> None:
         """Write all that `resume` needs; the file is replaced in one move or not at all."""
         tensors = {f"network.{k}": v for k, v in self.denoiser.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.module.state_dict().items()}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+        tensors |= {f"optimizer.{k}": v for k, v in self.optimizer.tensors().items()}
         record = {
             "plan": asdict(self.plan),
             "step": self.step,
@@ -226,12 +256,7 @@ class Training:
         self.denoiser.network.load_state_dict(part("network"))
         self.average.module.load_state_dict(part("average"))
         self.average.n_averaged.fill_(record["averaged"])
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("optimizer").items():
-            i, name = key.split(".")
-            state.setdefault(int(i), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.optimizer.load(part("optimizer"))
         self.step, self.seconds = record["step"], record["seconds"]
 
     def run(self, state: Path | None = None, save_every: int = 200) -> Iterator[Progress]:
@@ -251,8 +276,8 @@ class _Objective(nn.Module):
         super().__init__()
         self.denoiser = denoiser
 
-    def forward(self, clean: Tensor, white: Tensor, times: Tensor) -> Tensor:
-        return self.denoiser.loss(clean, white, times).mean()
+    def forward(self, clean: Tensor, white: Tensor, times: Tensor, noise: Noise) -> Tensor:
+        return self.denoiser.loss(clean, white, times, noise).mean()
 
 
 def _averaging(decay: float) -> Any:
@@ -279,6 +304,7 @@ def start_processes() -> None:
 class LossLog:
     """The loss curve as JSON lines, one per `every` steps, with the mean loss of those steps.
 
+    Steps that rehearse a coarser level are left out of the mean: losses there are of another size.
     A resumed run drops the lines beyond the step it resumes from, so no step appears twice.
     """
 
@@ -291,12 +317,14 @@ class LossLog:
 
     def add(self, progress: Progress) -> None:
         """Take one step's loss; write a line when enough have come."""
-        self._losses.append(progress.loss)
-        if progress.step % self.every and progress.finished_level is None:
+        if progress.resolution == progress.level:
+            self._losses.append(progress.loss)
+        due = progress.step % self.every == 0 or progress.finished_level is not None
+        if not (due and self._losses):
             return
         record = {
             "step": progress.step,
-            "resolution": progress.resolution,
+            "resolution": progress.level,
             "loss": sum(self._losses) / len(self._losses),
             "learning_rate": progress.learning_rate,
             "seconds": round(progress.seconds, 2),
@@ -315,7 +343,8 @@ def export(run: Training, folder: Path, name: str, data: str) -> Path:
         left -= steps
     record = {
         "data": data,
-        "prior": plan.prior,
+        "priors": list(plan.priors),
+        "variations": plan.variations,
         "network": complete_record(plan.network),
         "schedule": asdict(plan.schedule),
         "levels": levels,

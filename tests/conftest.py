@@ -60,7 +60,7 @@ def tiny_plan() -> dict:
     from mldemo.priors import Bessel
 
     return {
-        "prior": Bessel(trace=0.2).to_dict(),
+        "priors": (Bessel(trace=0.2).to_dict(),),
         "network": TINY,
         "levels": ((8, 3), (16, 3)),
         "batch": 8,

@@ -58,16 +58,16 @@ def test_a_loaded_checkpoint_is_what_was_trained(
     for _ in run.run():
         pass
     loaded = load_checkpoint("tiny", bundle)
-    kept = {k.removeprefix("network."): v for k, v in loaded.denoiser.state_dict().items()}
+    kept = loaded.network.state_dict()
     for name, tensor in run.average.module.state_dict().items():
         assert torch.equal(kept[name], tensor.half().float()), name
-    assert loaded.prior == run.denoiser.prior
+    assert loaded.priors == run.family.priors
     assert loaded.schedule == run.plan.schedule
     assert torch.equal(loaded.statistics.mean, run.statistics.mean)
     assert torch.equal(loaded.statistics.power, run.statistics.power)
     assert loaded.trained_levels == [8, 16]
     assert {"seed", "versions", "data", "batch", "seconds"} <= loaded.record.keys()
-    network = {"kind", "width", "modes", "depth", "core_grid", "core_widths"}
+    network = {"kind", "width", "modes", "depth", "core_grid", "core_patch", "core_widths"}
     assert loaded.record["network"].keys() == network
 
 
@@ -77,7 +77,7 @@ def test_half_precision_changes_no_pixel_much(bundle: Path) -> None:
     run = prepare(Request(checkpoint="tiny", **REQUEST), folder=bundle)
     before = run.result().x0
     generator = torch.Generator().manual_seed(0)
-    for p in checkpoint.denoiser.parameters():
+    for p in checkpoint.network.parameters():
         p.mul_(1 + 2**-11 * (2 * torch.rand(p.shape, generator=generator) - 1))
     after = run.result().x0
     checkpoints._load.cache_clear()

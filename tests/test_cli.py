@@ -165,7 +165,7 @@ BAD = {
         ("--prior pink --out {tmp}/a.png", "'pink' is not one of 'standard'"),
         ("--score good --out {tmp}/a.png", "'good' is not one of 'learned'"),
         ("--prior fno --out {tmp}/a.png", "work without one: gaussian, empirical"),
-        ("--prior fno --checkpoint tiny --out {tmp}/a.png", "with the bessel prior, not with fno"),
+        ("--prior fno --checkpoint tiny --out {tmp}/a.png", "trained with bessel, not with fno"),
         ("--checkpoint nope --out {tmp}/a.png", "'nope'; there are: tiny"),
         ("--out {tmp}/a.jpg", "must end in .png or .npy or .gif"),
         ("--out {tmp}/none/a.png", "folder that does not exist"),

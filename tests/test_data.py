@@ -9,14 +9,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mldemo import spectral
+from mldemo import data, spectral
 from mldemo.data import (
     Statistics,
     fields_from_images,
     find_idx,
+    load_data,
     load_fields,
     read_idx,
 )
+from mldemo.materials import Material
 from mldemo.noise import unit_modes
 from mldemo.priors import Matched
 
@@ -106,6 +108,28 @@ def test_order_and_count_survive_the_thousands() -> None:
     means = fields_from_images(images, 8).mean((1, 2, 3))
     assert int(means.argmax()) == 1002
     assert len(means) == 1003
+
+
+def test_a_source_is_a_folder_or_the_material(
+    idx_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The material's parts share no sample; a folder of that name is reached by its path."""
+    assert torch.equal(load_data(str(idx_folder), "t10k", 16), load_fields(idx_folder, "t10k", 16))
+    train, test = data.MATERIAL_PARTS["train"], data.MATERIAL_PARTS["t10k"]
+    assert len(train) == 7000 and len(test) == 1000 and not set(train) & set(test)
+    monkeypatch.setitem(data.MATERIAL_PARTS, "train", train[:3])
+    monkeypatch.setitem(data.MATERIAL_PARTS, "t10k", test[:2])
+    assert torch.equal(load_data("material"), Material().fields([0, 1, 2]))
+    assert torch.equal(load_data("material", "t10k", 16), Material().fields(test[:2], 16))
+    monkeypatch.chdir(tmp_path)
+    for missing in (Path("material"), "./material", tmp_path / "none"):
+        with pytest.raises(ValueError, match=r"data folder '.*' does not exist"):
+            load_data(missing)
+    (tmp_path / "material").mkdir()
+    with pytest.raises(ValueError, match="material holds no train-images-idx3-ubyte"):
+        load_data("./material")
+    with pytest.raises(ValueError, match="part must be one of train, t10k, got 'all'"):
+        load_data("material", "all")
 
 
 def synthetic(n: int, reach: float, count: int = 40) -> torch.Tensor:

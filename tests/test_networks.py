@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mldemo import spectral
 from mldemo.networks import SpectralConvolution, build_network
-from mldemo.networks.blocks import coordinates
+from mldemo.networks.blocks import CONDITIONS, FIELDS, coordinates
 from mldemo.networks.spectral_convolution import resample_features
 
 RECORDS = {
@@ -181,49 +181,62 @@ def test_coordinates_are_points_of_the_torus() -> None:
     torch.testing.assert_close(coarse[0, :, 4, 0], expected, atol=1e-15, rtol=0)
 
 
+def conditions(count: int, seed: int = 4) -> Tensor:
+    """Scaled log-SNRs, uniform in [-1, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    return 2 * torch.rand(count, CONDITIONS, generator=generator, dtype=torch.float64) - 1
+
+
 @each_network
 @pytest.mark.parametrize("n", [8, 9, 16, 21])
-def test_every_sample_has_its_own_time(kind: str, n: int) -> None:
-    """A batch of different log-SNRs equals its samples one by one, and time matters."""
+def test_every_sample_has_its_own_noise(kind: str, n: int) -> None:
+    """A batch of different log-SNRs equals its samples one by one; each log-SNR and each of the
+    two fields counts, and counts for its own sample only."""
     network = randomised(build_network(RECORDS[kind])).double()
-    x = banded(n, 3, count=3)
-    log_snr = torch.tensor([-4.0, 0.3, 4.0], dtype=torch.float64)
+    x, snr = banded(n, 3, FIELDS, count=3), conditions(3)
     with torch.no_grad():
-        together = network(x, log_snr)
+        together = network(x, snr)
         for i in range(3):
-            alone = network(x[i : i + 1], log_snr[i : i + 1])
+            alone = network(x[i : i + 1], snr[i : i + 1])
             torch.testing.assert_close(alone, together[i : i + 1], rtol=1e-9, atol=1e-10)
-        other = network(x, log_snr.flip(0))
-    assert float((other - together)[0].abs().max()) > 1e-3
+        for j in range(CONDITIONS + FIELDS):
+            fields, ratios = x.clone(), snr.clone()
+            if j < CONDITIONS:
+                ratios[1, j] = snr[0, j]
+            else:
+                fields[1, j - CONDITIONS] = x[0, j - CONDITIONS]
+            gap = (network(fields, ratios) - together).abs().amax((1, 2, 3))
+            assert float(gap[1]) > 1e-4, j
+            assert float(gap[[0, 2]].max()) < 1e-10
 
 
 def aliasing(network: nn.Module, coarse: int, fine: int, band: int) -> float:
-    log_snr = torch.tensor([0.5, -1.0], dtype=torch.float64)
     with torch.no_grad():
-        low, high = (network(banded(n, band), log_snr) for n in (coarse, fine))
+        low, high = (network(banded(n, band, FIELDS), conditions(2)) for n in (coarse, fine))
     low, high = spectral.resample(low, coarse), spectral.resample(high, coarse)
     return float((low - high).square().mean().sqrt() / high.square().mean().sqrt())
 
 
 @each_network
-@pytest.mark.parametrize(("coarse", "bound"), [(16, 0.12), (32, 0.025), (33, 0.025)])
+@pytest.mark.parametrize(("coarse", "bound"), [(16, 0.15), (32, 0.035), (33, 0.035)])
 def test_networks_are_operators_up_to_aliasing(kind: str, coarse: int, bound: float) -> None:
     """One band-limited function (|k|∞ ≤ 5) at N and 2N: the outputs on H_N differ by what the
-    point-wise nonlinearities alias. Measured, relative L²: 16 to 32 6.2 % (ushaped) and 8.3 %
-    (fno), 32 to 64 1.0 and 1.6 %, with weights of full size; small weights alias less."""
+    point-wise nonlinearities alias. Measured, relative L²: 16 to 32 11.2 % (ushaped) and 5.4 %
+    (fno), 32 to 64 2.6 and 0.7 %, with weights of full size; small weights alias less."""
     network = randomised(build_network(RECORDS[kind])).double()
     assert aliasing(network, coarse, 2 * coarse, 5) < bound
     quiet = randomised(build_network(RECORDS[kind]), scale=0.1).double()
-    assert aliasing(quiet, coarse, 2 * coarse, 5) < bound / 10
+    assert aliasing(quiet, coarse, 2 * coarse, 5) < bound / 100
 
 
 @each_network
 def test_aliasing_falls_with_the_grid(kind: str) -> None:
-    """It is aliasing, not another operator: the gap falls by factors of 5 and more at each
-    doubling, where a layer that depends on the grid would leave a floor."""
+    """It is aliasing, not another operator: from 16, 32, 64 to the double each, the gap falls by
+    factors of 4 and 9 (ushaped), 10 and 21 (fno), where a layer that depends on the grid would
+    leave a floor."""
     network = randomised(build_network(RECORDS[kind])).double()
-    gaps = [aliasing(network, n, 2 * n, 3) for n in (12, 24, 48)]
-    assert gaps[0] > 3 * gaps[1] > 12 * gaps[2]
+    gaps = [aliasing(network, n, 2 * n, 3) for n in (16, 32, 64)]
+    assert gaps[0] > 3 * gaps[1] > 18 * gaps[2]
 
 
 @each_network
@@ -233,18 +246,25 @@ def test_fresh_networks_can_learn(kind: str) -> None:
     torch.manual_seed(0)
     network = build_network(RECORDS[kind])
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    x = banded(16, 5).float()
-    log_snr = torch.tensor([0.5, -1.0])
+    x, snr = banded(16, 5, FIELDS).float(), conditions(2).float()
     for _ in range(4):
         optimizer.zero_grad()
-        (network(x, log_snr) - x.square()).square().mean().backward()
+        (network(x, snr) - x[:, :1].square()).square().mean().backward()
         optimizer.step()
     silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not silent
 
 
 def test_unknown_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match="network kind must be one of fno, ushaped, got 'cnn'"):
+    with pytest.raises(ValueError, match=r"network kind must be one of fno, ushaped.*, got 'cnn'"):
         build_network({"kind": "cnn"})
     with pytest.raises(ValueError, match=r"fno network cannot be built from .*colour"):
         build_network({"kind": "fno", "colour": 1})
+
+
+@pytest.mark.parametrize("options", [{"core_grid": 8}, {"core_grid": 18}, {"core_patch": 3}])
+def test_patches_tile_the_latent(options: dict[str, int]) -> None:
+    record = {"kind": "ushaped", "core_widths": [8, 8, 8, 8]} | options
+    multiple = 8 * record.get("core_patch", 2)
+    with pytest.raises(ValueError, match=f"core_grid must be a multiple of {multiple}, got"):
+        build_network(record)

@@ -121,7 +121,7 @@ def test_exact_scores_work_for_every_prior(
 def test_learned_score_without_checkpoint_says_what_works(tiny_bundle: Path) -> None:
     with pytest.raises(ValueError, match="work without one: gaussian, empirical"):
         prepare(Request(prior="laplacian"), folder=tiny_bundle)
-    with pytest.raises(ValueError, match="with the bessel prior, not with laplacian"):
+    with pytest.raises(ValueError, match="trained with bessel, not with laplacian"):
         prepare(Request(prior="laplacian", checkpoint="tiny"), folder=tiny_bundle)
     with pytest.raises(ValueError, match="there are: tiny"):
         prepare(Request(checkpoint="nope"), folder=tiny_bundle)

@@ -1,6 +1,7 @@
 """The network as a denoiser, held against the Gaussian oracle and a target derived by division."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from mldemo import spectral
 from mldemo.data import Statistics
 from mldemo.networks import build_network
-from mldemo.networks.preconditioning import REFERENCE, Denoiser
+from mldemo.networks.preconditioning import REFERENCE, Denoiser, Noise
 from mldemo.noise import unit_modes
 from mldemo.oracles import GaussianDenoiser
 from mldemo.priors import Bessel, FourierFilter, Laplacian, Matched, Prior, Standard
@@ -34,9 +35,9 @@ class Given(nn.Module):
         self.answer = answer
         self.asked: list[tuple[Tensor, Tensor]] = []
 
-    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        self.asked.append((x, log_snr))
-        return torch.zeros_like(x) if self.answer is None else self.answer
+    def forward(self, fields: Tensor, snr: Tensor) -> Tensor:
+        self.asked.append((fields, snr))
+        return torch.zeros_like(fields[:, :1]) if self.answer is None else self.answer
 
 
 def statistics() -> Statistics:
@@ -106,10 +107,11 @@ def test_target_of_the_loss_is_the_residual_of_the_denoiser(prior: Prior, n: int
     assert float(denoiser.loss(clean, white, TIMES).max()) < 1e-16
     expected = spectral.to_field(clean, n)
     torch.testing.assert_close(denoiser(x, TIMES), expected, rtol=1e-7, atol=1e-8)
-    (trained, log_snr), (sampled, log_snr_again) = network.asked
+    (trained, snr), (sampled, snr_again) = network.asked
     torch.testing.assert_close(trained, sampled, rtol=1e-9, atol=1e-9)  # one input in both
-    torch.testing.assert_close(log_snr, log_snr_again)
-    torch.testing.assert_close(log_snr, SCHEDULE.log_snr(TIMES))
+    torch.testing.assert_close(snr, snr_again)
+    linear = GaussianDenoiser(STATISTICS.mean_at(n), STATISTICS.spectrum(n), prior, SCHEDULE)
+    torch.testing.assert_close(sampled[:, 1:], linear(x, TIMES), rtol=1e-9, atol=1e-9)
     # and the loss of any other answer is its L² distance to the target over the active modes
     wrong = torch.randn(len(TIMES), 1, n, n, dtype=torch.float64)
     denoiser = Denoiser(Given(wrong), prior, STATISTICS, SCHEDULE)
@@ -133,13 +135,105 @@ def test_input_and_target_have_the_reference_spectrum(prior: Prior) -> None:
         times = torch.full((count,), time, dtype=torch.float64)
         network = Given(torch.zeros(count, 1, n, n, dtype=torch.float64))
         loss = Denoiser(network, prior, STATISTICS, SCHEDULE).loss(clean, white, times)
-        power = spectral.to_modes(network.asked[0][0])[:, 0, active].abs().square()
+        whitened = network.asked[0][0][:, :1]
+        power = spectral.to_modes(whitened)[:, 0, active].abs().square()
         relative = power.mean(0) / rho - 1
         assert float(relative.abs().max()) < 6 * math.sqrt(2 / count), time
         weight = spectral.multiplicity(n)[active]
         trace = float((weight * rho).sum())  # E of the target's squared norm
         error = float(loss.std()) / math.sqrt(count)
         assert abs(float(loss.mean()) - trace) < 6 * error, time
+
+
+SHELLS = (0, 1, 2, 3, 4, 6, 8, 11, 15, 22)
+
+
+def on_shells(value: Callable[[int, int], float], n: int) -> list[float]:
+    """Means over the shells round(|k|) of level n, mode by mode over the whole plane; shells that
+    it does not hold whole are replaced by the last that it does."""
+    band = (n - 1) // 2
+    shells: dict[int, list[float]] = {}
+    for first in range(-band, band + 1):
+        for second in range(-band, band + 1):
+            shell = round(math.hypot(first, second))
+            shells.setdefault(shell, []).append(value(first, second))
+    return [math.fsum(v) / len(v) for v in (shells[min(s, band)] for s in SHELLS)]
+
+
+def half_plane(spectrum: Tensor) -> Callable[[int, int], float]:
+    """Λ_k for every k of a spectrum kept on k₂ ≥ 0."""
+    rows = spectrum.tolist()
+    return lambda k, m: rows[k][m] if m >= 0 else rows[-k][-m]
+
+
+@each_prior
+@pytest.mark.parametrize("n", [8, 9, 64])
+def test_noise_is_the_spectrum_of_the_prior(prior: Prior, n: int) -> None:
+    """Its shells are means of q_k over level 64, whatever N; of white noise, q = 1/N²."""
+    noise = Noise.of(prior, n)
+    assert torch.equal(noise.modes, prior.eigenvalues(n))
+    if isinstance(prior, Standard):
+        expected = [1 / n**2] * len(SHELLS)
+    else:
+        expected = on_shells(half_plane(prior.eigenvalues(64)), 64)
+    want = torch.tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(noise.shells, want, rtol=1e-12, atol=1e-18)
+
+
+def test_shells_are_means_of_the_closed_form() -> None:
+    """(κ² + 4π²|k|²)^-s, the whole of it, on the modes of level 64."""
+    q = [(64 + 4 * math.pi**2 * r) ** -1.5 for r in range(2 * 31**2 + 1)]
+    means = on_shells(lambda first, second: q[first**2 + second**2], 64)
+    shells = Noise.of(PRIORS[0], 16).shells
+    want = torch.tensor(means, dtype=torch.float64)
+    torch.testing.assert_close(shells / shells[0], want / want[0], rtol=1e-12, atol=0)
+
+
+@each_prior
+@pytest.mark.parametrize("n", [8, 64])
+def test_the_network_is_told_the_snr_of_every_shell(prior: Prior, n: int) -> None:
+    """log(α²/σ²) and log(α²Λ/(σ²q)), cut at ±12 and divided by 12. A shell without noise is at 1;
+    data on level 32 go on beyond its last shell as their spectrum does."""
+    network = Given()
+    Denoiser(network, prior, STATISTICS, SCHEDULE)(noisy(prior, n)[2], TIMES)
+    level = n if isinstance(prior, Standard) else 64
+    data = on_shells(half_plane(STATISTICS.spectrum(64)), 64)
+    q = on_shells(half_plane(prior.eigenvalues(level)), level)
+    expected = []
+    for time in TIMES.tolist():
+        area = 0.1 * time + 9.95 * time**2
+        base = -area - math.log(-math.expm1(-area))
+        ratios = [base + math.log(a / b) if b else math.inf for a, b in zip(data, q, strict=True)]
+        expected.append([max(-1.0, min(1.0, x / 12)) for x in [base, *ratios]])
+    want = torch.tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(network.asked[0][1], want, rtol=1e-6, atol=1e-9)
+    assert int((want.abs() < 1).sum()) > len(TIMES), "all of it is cut off"
+
+
+class Curious(nn.Module):
+    """A network in whose answer every input counts."""
+
+    def forward(self, fields: Tensor, snr: Tensor) -> Tensor:
+        weights = torch.arange(1.0, 1 + snr.shape[1], dtype=snr.dtype)
+        strength = (snr * weights).sum(1).reshape(-1, 1, 1, 1)
+        return fields[:, :1] * strength + fields[:, 1:].square()
+
+
+@pytest.mark.parametrize("n", [9, 16])
+def test_a_batch_of_mixed_priors_is_its_samples_one_by_one(n: int) -> None:
+    """Each sample with the spectra of its own prior, against a denoiser of that prior."""
+    clean, white, _ = noisy(PRIORS[0], n)
+    each = [Noise.of(prior, n) for prior in PRIORS]
+    modes = torch.stack([noise.modes for noise in each])[:, None]
+    noise = Noise(modes, torch.stack([noise.shells for noise in each]))
+    for host in PRIORS[:2]:  # the prior of the denoiser itself has no say
+        mixed = Denoiser(Curious(), host, STATISTICS, SCHEDULE).loss(clean, white, TIMES, noise)
+        for i, prior in enumerate(PRIORS):
+            own = Denoiser(Curious(), prior, STATISTICS, SCHEDULE)
+            alone = own.loss(clean[i : i + 1], white[i : i + 1], TIMES[i : i + 1])
+            torch.testing.assert_close(mixed[i : i + 1], alone, rtol=1e-12, atol=0)
+            others = [j for j in range(len(PRIORS)) if j != i]
+            assert all(abs(float(mixed[j] / alone) - 1) > 1e-3 for j in others)
 
 
 @pytest.mark.parametrize("kind", ["ushaped", "fno"])

@@ -14,24 +14,33 @@ import torch
 
 from mldemo.checkpoints import load_checkpoint, read_manifest
 from mldemo.data import load_fields
+from mldemo.families import Family
+from mldemo.priors import Bessel, Laplacian, Standard
 from mldemo.sde import END, FIRST
-from mldemo.training import DECISIVE, SHARE, LossLog, Plan, Training, training_times
+from mldemo.spectral import multiplicity, resample, to_modes
+from mldemo.training import DECISIVE, SHARE, LossLog, Plan, Progress, Training, training_times
 
+# Three priors and two variations, the coarser level rehearsed at every second step of the finer.
+FAMILY = {
+    "priors": tuple(p.to_dict() for p in (Bessel(trace=0.2), Laplacian(trace=0.2), Standard())),
+    "variations": 2,
+    "rehearsal": 2,
+}
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def tensors_of(run: Training) -> dict[str, torch.Tensor]:
     """Everything that a step changes."""
-    state = run.optimizer.state_dict()["state"]
     out = {f"w.{k}": v for k, v in run.denoiser.network.state_dict().items()}
     out |= {f"a.{k}": v for k, v in run.average.state_dict().items()}
-    return out | {f"o.{i}.{k}": v for i, s in state.items() for k, v in s.items()}
+    return out | {f"o.{k}": v for k, v in run.optimizer.tensors().items()}
 
 
 def test_resumed_run_equals_uninterrupted_run_bit_for_bit(
     idx_folder: Path, tiny_plan: dict, tmp_path: Path
 ) -> None:
-    fields, plan = load_fields(idx_folder)[:50], Plan(**tiny_plan)
+    """With mixed priors; the step lost and done again, 5, is one of rehearsal."""
+    fields, plan = load_fields(idx_folder)[:50], Plan(**tiny_plan | FAMILY)
     whole = Training(plan, fields)
     losses = [p.loss for p in whole.run()]
 
@@ -74,7 +83,7 @@ def test_killed_process_goes_on_to_the_same_checkpoint(idx_folder: Path, tmp_pat
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert list(read_manifest(alone)["files"]) == ["k-8", "k-16"]
     for name in ("k-8", "k-16"):
-        a, b = (load_checkpoint(name, f).denoiser.state_dict() for f in (killed, alone))
+        a, b = (load_checkpoint(name, f).network.state_dict() for f in (killed, alone))
         assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
     logs = [(f / "k.jsonl").read_text() for f in (killed, alone)]
     curves = [[(r["step"], r["loss"]) for r in map(json.loads, t.splitlines())] for t in logs]
@@ -121,8 +130,66 @@ def test_times_follow_the_mixture_density() -> None:
     assert times.min() >= FIRST and times.max() <= END
 
 
+def test_a_batch_is_a_function_of_seed_and_step(idx_folder: Path, tiny_plan: dict) -> None:
+    """Data, times and ζ as drawn from Philox (seed, step), counter 3; E|ζ_k|² = 1 on H_N; each
+    sample with the spectra of the prior that it met, as often as the weights say (4 σ)."""
+    fields = load_fields(idx_folder)[:50]
+    plan = Plan(**tiny_plan | FAMILY | {"batch": 2000, "seed": 5})
+    run = Training(plan, fields)
+    run.step = 4
+    clean, white, times, noise = run._batch(16)
+
+    rng = np.random.Generator(np.random.Philox(key=[5, 4], counter=[0, 0, 0, 3]))
+    chosen = torch.from_numpy(rng.integers(50, size=2000))
+    torch.testing.assert_close(clean, to_modes(resample(fields[chosen], 16)))
+    np.testing.assert_array_equal(times.numpy(), training_times(2000, rng))
+    pixels = torch.from_numpy(rng.standard_normal((2000, 1, 16, 16), np.float32))
+    torch.testing.assert_close(white, to_modes(pixels) * 16)
+    power = white.abs().square().mean((0, 1))
+    assert float((power - (multiplicity(16) > 0).float()).abs().max()) < 6 * (2 / 2000) ** 0.5
+
+    family = Family.of(plan.priors, 2, 5, run.statistics.variance)
+    spectra = family.noise(16)
+    met = torch.zeros(2000, len(family.priors), dtype=torch.bool)
+    for i in range(len(family.priors)):
+        met[:, i] = (noise.modes == spectra.modes[i]).all((1, 2, 3))
+        assert torch.equal(noise.shells[met[:, i]], spectra.shells[i].expand(met[:, i].sum(), -1))
+    assert bool((met.sum(1) == 1).all())
+    weights = np.array(family.weights)
+    spread = np.sqrt(weights * (1 - weights) / 2000)
+    assert (np.abs(met.numpy().mean(0) - weights) < 4 * spread).all()
+
+
+def test_coarser_levels_are_rehearsed_in_turn() -> None:
+    """Every fourth step of a finer level, on each of the coarser ones; the first has none."""
+    levels = ((8, 8), (16, 9), (32, 20))
+    plan = Plan(({"name": "bessel"},), levels=levels)
+    taken = [plan.resolution_of(step) for step in range(plan.steps)]
+    assert taken[:8] == [8] * 8
+    assert taken[8:17] == [16, 16, 16, 8, 16, 16, 16, 8, 16]
+    assert taken[17:] == [32, 32, 32, 8, 32, 32, 32, 16] * 2 + [32, 32, 32, 8]
+    plan = Plan(({"name": "bessel"},), levels=levels, rehearsal=0)
+    assert [plan.resolution_of(s) for s in range(plan.steps)] == [8] * 8 + [16] * 9 + [32] * 20
+
+
+def test_rehearsal_leaves_rates_and_ends_of_levels_alone(
+    idx_folder: Path, tiny_plan: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Levels of 3 and 4 steps, rehearsed at every second: the last step of all is a rehearsal."""
+    plan = Plan(**tiny_plan | FAMILY | {"levels": ((8, 3), (16, 4))})
+    run, asked = Training(plan, load_fields(idx_folder)[:50]), []
+    batch = run._batch
+    monkeypatch.setattr(run, "_batch", lambda n: asked.append(n) or batch(n))
+    steps = list(run.run())
+    assert asked == [p.resolution for p in steps] == [8, 8, 8, 16, 8, 16, 8]
+    assert [p.level for p in steps] == [8] * 3 + [16] * 4
+    assert [p.finished_level for p in steps] == [None, None, 0, None, None, None, 1]
+    without = Plan(**tiny_plan | {"levels": plan.levels, "rehearsal": 0})
+    assert [p.learning_rate for p in steps] == [without.rate(i) for i in range(7)]
+
+
 def test_rate_warms_up_falls_and_halves_between_levels() -> None:
-    plan = Plan(prior={"name": "bessel"}, levels=((16, 1000), (32, 1000)), learning_rate=1e-3)
+    plan = Plan(({"name": "bessel"},), levels=((16, 1000), (32, 1000)), learning_rate=1e-3)
     rates = np.array([plan.rate(i) for i in range(2000)])
     assert rates[0] == pytest.approx(1e-5, rel=0.01)
     assert rates[:1000].max() == pytest.approx(1e-3, rel=0.05)
@@ -139,7 +206,11 @@ def test_rate_warms_up_falls_and_halves_between_levels() -> None:
         ({"batch": 0}, "from 1 to 65536, got 0"),
         ({"learning_rate": float("nan")}, r"in \(0, 1\], got nan"),
         ({"ema": 1.0}, r"in \[0, 1\), got 1"),
-        ({"prior": {"name": "pink"}}, "got 'pink'"),
+        ({"priors": ()}, "at least one prior"),
+        ({"priors": ({"name": "bessel"}, {"name": "pink"})}, "got 'pink'"),
+        ({"variations": -1}, "variations must be from 0 to 10000, got -1"),
+        ({"rehearsal": 1}, "0 or from 2 to 10000, got 1"),
+        ({"rehearsal": -4}, "0 or from 2 to 10000, got -4"),
     ],
 )
 def test_bad_plans_name_value_and_bound(tiny_plan: dict, change: dict, words: str) -> None:
@@ -152,3 +223,27 @@ def test_loss_log_drops_what_will_be_done_again(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({"step": s, "loss": 1.0}) + "\n" for s in (20, 40, 60)))
     LossLog(path, 40)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [20, 40]
+
+
+def log_of(path: Path, every: int, steps: list[tuple[int, int, float, int | None]]) -> list[dict]:
+    """The lines written for steps of (level, resolution, loss, finished level)."""
+    log = LossLog(path, 0, every)
+    for i, (level, resolution, loss, done) in enumerate(steps):
+        log.add(Progress(i + 1, len(steps), level, resolution, loss, 1e-3, 0.5 * i, done))
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_loss_log_leaves_rehearsal_out(tmp_path: Path) -> None:
+    """The mean is over the steps of the level; a line that is due at a rehearsal comes all the
+    same, one for which nothing is left does not."""
+    steps = [
+        *[(16, 16, 1.0, None), (16, 16, 3.0, None), (16, 16, 5.0, 0)],
+        *[(32, 32, 10.0, None), (32, 16, 1.0, None), (32, 32, 14.0, None)],
+        *[(32, 16, 1.0, None), (32, 32, 11.0, None), (32, 16, 1.0, 1)],
+    ]
+    lines = log_of(tmp_path / "two.jsonl", 2, steps)
+    told = [(x["step"], x["resolution"], x["loss"]) for x in lines]
+    assert told == [(2, 16, 2), (3, 16, 5), (4, 32, 10), (6, 32, 14), (8, 32, 11)]
+    lines = log_of(tmp_path / "seven.jsonl", 7, steps)
+    told = [(x["step"], x["resolution"], x["loss"]) for x in lines]
+    assert told == [(3, 16, 3), (7, 32, 12), (9, 32, 11)]

@@ -1,7 +1,5 @@
 """What the page gets equals what the core computed: messages and recordings, byte for byte."""
 
-import base64
-import json
 import math
 import shlex
 from pathlib import Path
@@ -17,11 +15,15 @@ from mldemo.priors import Bessel
 from mldemo.sde import Schedule
 from mldemo.spectral import radial_mean
 from mldemo.ui.wire import (
+    MAGIC,
     RECORDING,
     data_power,
+    decode,
+    encode,
+    frame_record,
     heading,
-    message,
     read_recording,
+    run_records,
     write_recording,
 )
 
@@ -57,15 +59,24 @@ def test_a_recording_comes_back_as_it_was_computed(run: Run, tmp_path: Path) -> 
     assert list((tmp_path / "deep").iterdir()) == [tmp_path / "deep" / "run.bin"]
 
 
-def test_typed_arrays_can_be_laid_over_a_recording(run: Run, tmp_path: Path) -> None:
-    """The page puts a Float32Array at byte 12 + length: that must be a multiple of four."""
-    raw = write_recording(run, tmp_path / "run.bin").read_bytes()
-    length = int.from_bytes(raw[8:12], "little")
-    assert length % 4 == 0
-    json.loads(raw[12 : 12 + length])
+def test_typed_arrays_can_be_laid_over_a_record(run: Run) -> None:
+    """The page lays a Float32Array behind the JSON: every array starts at a multiple of four."""
+    for meta, arrays in run_records(run, "live"):
+        raw = encode({**meta, "odd": "x"}, {"one": np.zeros(3, np.uint8), **arrays})
+        size, length = np.frombuffer(raw, "<u4", 2)
+        assert size == len(raw) - 4
+        assert length % 4 == 0
+        ((_, found),) = decode(raw)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found[name], array)
+            offset = found[name].__array_interface__["data"][0]
+            assert (offset - found["one"].__array_interface__["data"][0]) % 4 == 0
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"x" + b[1:], lambda b: b[:30]])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:-1], lambda b: b"x" + b[1:], lambda b: b[:30], lambda b: b[: len(MAGIC)]],
+)
 def test_a_damaged_recording_is_refused(run: Run, tmp_path: Path, damage) -> None:
     """Cut short, of another kind, or without a whole header."""
     path = write_recording(run, tmp_path / "run.bin")
@@ -74,18 +85,24 @@ def test_a_damaged_recording_is_refused(run: Run, tmp_path: Path, damage) -> Non
         read_recording(path)
 
 
-def test_a_message_is_plain_json_and_holds_the_pictures(run: Run) -> None:
+def test_records_hold_the_pictures(run: Run) -> None:
     """Also in the last state, where the signal to noise ratio is infinite."""
-    head = heading(run, "live")
     for frame in run.frames():
-        value = message(frame, "abc", head)
-        json.loads(json.dumps(value, allow_nan=False))
-        grey = np.frombuffer(base64.b64decode(value["x"]), np.uint8).reshape(3, 16, 16)
-        np.testing.assert_array_equal(grey, pixels(frame.x)[:, 0].numpy())
-        power = np.frombuffer(base64.b64decode(value["power"]), "<f4")
-        np.testing.assert_array_equal(power, frame.power.float().numpy())
-    prior = np.frombuffer(base64.b64decode(head["priorPower"]), "<f4")
-    np.testing.assert_allclose(prior, radial_mean(run.prior.eigenvalues(16), 16), rtol=1e-6)
+        ((meta, arrays),) = decode(encode(*frame_record(frame, 2)))
+        assert (meta["track"], meta["step"], meta["sigma"]) == (2, frame.step, frame.sigma)
+        np.testing.assert_array_equal(arrays["x"], pixels(frame.x)[:, 0].numpy())
+        np.testing.assert_array_equal(arrays["power"], frame.power.float().numpy())
+
+
+def test_the_head_tells_the_levels_of_noise_in_advance(run: Run) -> None:
+    """α and σ of every state, and the curves per shell: the map of SNR needs no frame."""
+    (head, curves), *rest = run_records(run, "live")
+    frames = [meta for meta, _ in rest if meta["kind"] == "frame"]
+    assert head["alphas"] == [meta["alpha"] for meta in frames]
+    assert head["sigmas"] == [meta["sigma"] for meta in frames]
+    q = radial_mean(run.prior.eigenvalues(16), 16)
+    np.testing.assert_allclose(curves["prior"], q, rtol=1e-6)
+    np.testing.assert_allclose(curves["spread"], run.data_power, rtol=1e-6)
 
 
 def test_the_data_curve_is_where_the_power_of_x_ends(run: Run) -> None:
@@ -100,7 +117,7 @@ def test_the_data_curve_is_where_the_power_of_x_ends(run: Run) -> None:
 
 def test_the_copied_command_names_every_choice(run: Run) -> None:
     """What the command line needs to compute the same pictures."""
-    words = shlex.split(heading(run, "live")["command"])
+    words = shlex.split(heading(run)["command"])
     assert words[:4] == ["python", "-m", "mldemo", "sample"]
     options = dict(zip(words[4::2], words[5::2], strict=True))
     assert options == {

@@ -8,7 +8,10 @@ import click
 
 from mldemo import pipeline
 from mldemo.cli.bundle import bench, bundle, verify
+from mldemo.cli.evaluation import classifier, evaluate
+from mldemo.cli.hub import fetch, publish
 from mldemo.cli.sampling import noise, sample
+from mldemo.cli.studies import study
 from mldemo.cli.training import train
 
 
@@ -18,7 +21,9 @@ def cli() -> None:
     pipeline.tune_process()
 
 
-for command in (sample, noise, train, verify, bundle, bench):
+COMMANDS = (sample, noise, train, classifier, evaluate, study)
+UPKEEP = (verify, bundle, bench, fetch, publish)
+for command in COMMANDS + UPKEEP:
     cli.add_command(command)
 
 

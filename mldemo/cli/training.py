@@ -22,25 +22,38 @@ def _levels(text: str) -> tuple[tuple[int, int], ...]:
 @click.command()
 @click.option(
     "--data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
     required=True,
-    help="Folder with train-images-idx3-ubyte(.gz).",
+    help="Folder with train-images-idx3-ubyte(.gz), or 'material': random two-phase media.",
 )
-@click.option("--prior", type=click.Choice(list(PRIORS)), default="bessel")
-@click.option("--network", type=click.Choice(["ushaped", "fno"]), default="ushaped")
-@click.option("--levels", default="16:3600,32:1500,64:120", help="resolution:steps, coarse first")
-@click.option("--batch", type=Whole(1, 65536), default=128)
+@click.option(
+    "--prior",
+    "names",
+    type=click.Choice(list(PRIORS)),
+    multiple=True,
+    default=["bessel"],
+    help="Give it several times to train one network for all of them.",
+)
+@click.option(
+    "--variations",
+    type=Whole(0, 10_000),
+    default=0,
+    help="So many random priors around them are trained too.",
+)
+@click.option("--rehearsal", type=Whole(0, 10_000), default=4, help="0: never go back")
+@click.option("--network", type=click.Choice(["ushaped", "fno", "unet"]), default="ushaped")
+@click.option("--levels", default="16:6500,32:3000,64:500", help="resolution:steps, coarse first")
+@click.option("--batch", type=Whole(1, 65536), default=48)
 @click.option("--learning-rate", type=click.FloatRange(0, 1, min_open=True), default=2e-3)
 @click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.999)
 @click.option("--seed", type=Whole(0, LARGEST_SEED), default=0)
 @click.option("--save-every", type=Whole(1, 10**6), default=200, help="steps")
 @click.option("--threads", type=Whole(1, 1024), help="[default: every core]")
 @device_option
-@click.option("--name", help="[default: FOLDER-PRIOR]")
+@click.option("--name", help="[default: DATA-PRIOR]")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 def train(
-    data: Path,
-    prior: str,
+    data: str,
+    names: tuple[str, ...],
     network: str,
     levels: str,
     save_every: int,
@@ -57,19 +70,23 @@ def train(
     torchrun --nproc-per-node=2 -m mldemo train …
     """
     from mldemo import training
-    from mldemo.data import Statistics, load_fields
+    from mldemo.data import Statistics, load_data
 
     chosen = pipeline.choose_device(device)
     if threads is not None:
         pipeline.tune_process(threads)
-    name = name or f"{data.resolve().name}-{prior}"
+    source = Path(data).resolve().name
+    name = name or f"{source}-{names[0] if len(names) == 1 else 'family'}"
     if Path(name).name != name:
         raise ValueError(f"--name must be a plain name, got {name!r}")
     training.start_processes()
-    fields = load_fields(data)
-    q = pipeline.default_prior(prior, Statistics.of(fields))
+    fields = load_data(data)
+    statistics = Statistics.of(fields)
     plan = training.Plan(
-        prior=q.to_dict(), network={"kind": network}, levels=_levels(levels), **numbers
+        priors=tuple(pipeline.default_prior(prior, statistics).to_dict() for prior in names),
+        network={"kind": network},
+        levels=_levels(levels),
+        **numbers,
     )
     run = training.Training(plan, fields, chosen)
     state, leader = out / f"{name}.state.safetensors", run.rank == 0
@@ -83,6 +100,7 @@ def train(
             if log:
                 log.add(progress)
             if leader and progress.finished_level is not None:
-                training.export(run, out, f"{name}-{progress.resolution}", data.resolve().name)
+                level = plan.levels[progress.finished_level][0]
+                training.export(run, out, f"{name}-{level}", source)
     if leader:
         say({"out": str(out), "name": name, "steps": run.step, "seconds": round(run.seconds, 1)})

@@ -8,9 +8,14 @@ from torch import nn
 
 from mldemo.networks.fno import FourierNeuralOperator
 from mldemo.networks.spectral_convolution import SpectralConvolution
+from mldemo.networks.unet import UNet
 from mldemo.networks.ushaped import UShapedOperator
 
-NETWORKS: dict[str, type[nn.Module]] = {"fno": FourierNeuralOperator, "ushaped": UShapedOperator}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "fno": FourierNeuralOperator,
+    "ushaped": UShapedOperator,
+    "unet": UNet,
+}
 
 
 def complete_record(record: dict[str, Any]) -> dict[str, Any]:
@@ -44,6 +49,7 @@ __all__ = [
     "NETWORKS",
     "FourierNeuralOperator",
     "SpectralConvolution",
+    "UNet",
     "UShapedOperator",
     "build_network",
     "complete_record",

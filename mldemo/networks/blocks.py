@@ -1,4 +1,4 @@
-"""The layers that the networks share: time embedding, Fourier block, coordinates."""
+"""The layers that the networks share: noise embedding, Fourier block, coordinates."""
 
 import math
 from functools import lru_cache
@@ -10,23 +10,26 @@ from torch.nn import functional
 
 from mldemo.networks.spectral_convolution import SpectralConvolution
 
+FIELDS = 2  # what a network sees of x_t: the whitened field and the linear estimate
+SHELLS = (0, 1, 2, 3, 4, 6, 8, 11, 15, 22)  # the |k| at which it is told the SNR
+CONDITIONS = 1 + len(SHELLS)  # log-SNRs: that of t, then one per shell
 
-class TimeEmbedding(nn.Module):
-    """A feature vector for every sample's log-SNR λ: sinusoids of λ/10, then two linear layers.
 
-    (B,) -> (B, `features`). λ runs from -5 to 4.6 on the default schedule.
+class Embedding(nn.Module):
+    """A feature vector for what a sample's noise is like: sinusoids, then two linear layers.
+
+    (B, `inputs`) log-SNRs scaled to [-1, 1] -> (B, `features`).
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, inputs: int, features: int) -> None:
         super().__init__()
-        self.waves = SinusoidalEmbedding(1, num_frequencies=6, embedding_type="nerf")
-        self.first = nn.Linear(1 + self.waves.out_channels, features)
+        self.waves = SinusoidalEmbedding(inputs, num_frequencies=4, embedding_type="nerf")
+        self.first = nn.Linear(inputs + self.waves.out_channels, features)
         self.second = nn.Linear(features, features)
 
-    def forward(self, log_snr: Tensor) -> Tensor:
-        """Embed (B,) log-SNRs."""
-        x = (log_snr / 10)[:, None]
-        x = torch.cat([x, self.waves(x)], 1)
+    def forward(self, snr: Tensor) -> Tensor:
+        """Embed (B, inputs)."""
+        x = torch.cat([snr, self.waves(snr)], 1)
         return functional.silu(self.second(functional.silu(self.first(x))))
 
 
@@ -46,9 +49,9 @@ class Modulation(nn.Module):
 
 
 class FourierBlock(nn.Module):
-    """h + MLP(silu(FiLM(Kh + Ah, e))): neuralop's FNO block with a time and an outer skip.
+    """h + B silu(FiLM(Kh + Ah, e)): a Fourier layer modulated by the noise, with a skip around it.
 
-    K is a spectral convolution, A and the MLP act on channels point by point (1x1 convolutions).
+    K is a spectral convolution, A and B act on channels point by point (1x1 convolutions).
     """
 
     def __init__(self, channels: int, modes: int, features: int) -> None:
@@ -56,13 +59,12 @@ class FourierBlock(nn.Module):
         self.convolution = SpectralConvolution(channels, channels, 2 * modes + 1)
         self.skip = nn.Conv2d(channels, channels, 1)
         self.modulation = Modulation(features, channels)
-        self.inner = nn.Conv2d(channels, channels, 1)
         self.outer = nn.Conv2d(channels, channels, 1)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """(B, C, N, N) at any N -> the same shape."""
         g = self.modulation(self.convolution(h) + self.skip(h), embedding)
-        return h + self.outer(functional.silu(self.inner(functional.silu(g))))
+        return h + self.outer(functional.silu(g))
 
 
 @lru_cache(maxsize=32)

@@ -3,29 +3,30 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mldemo.networks.blocks import FourierBlock, TimeEmbedding, with_coordinates
+from mldemo.networks.blocks import CONDITIONS, FIELDS, Embedding, FourierBlock, with_coordinates
 
 
 class FourierNeuralOperator(nn.Module):
     """Lift to `width` channels, `depth` Fourier blocks with |k|∞ ≤ `modes`, project to one.
 
-    One set of weights serves every N ≥ 8. (B, 1, N, N) and log-SNR (B,) -> (B, 1, N, N).
+    One set of weights serves every N ≥ 8.
+    (B, 2, N, N) and (B, 11) scaled log-SNRs -> (B, 1, N, N).
     """
 
     def __init__(self, width: int = 32, modes: int = 16, depth: int = 4) -> None:
         super().__init__()
         features = 4 * width
-        self.time = TimeEmbedding(features)
-        self.lift = nn.Conv2d(5, width, 1)
+        self.embedding = Embedding(CONDITIONS, features)
+        self.lift = nn.Conv2d(FIELDS + 4, width, 1)
         self.blocks = nn.ModuleList(FourierBlock(width, modes, features) for _ in range(depth))
         self.hidden = nn.Conv2d(width, width, 1)
         self.project = nn.Conv2d(width, 1, 1)
         for parameter in self.project.parameters():
             nn.init.zeros_(parameter)  # the linear denoiser, to begin with
 
-    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+    def forward(self, x: Tensor, snr: Tensor) -> Tensor:
         """Evaluate the operator on fields sampled at any N."""
-        e = self.time(log_snr)
+        e = self.embedding(snr)
         h = self.lift(with_coordinates(x))
         for block in self.blocks:
             h = block(h, e)

@@ -11,7 +11,14 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mldemo.networks.blocks import FourierBlock, Modulation, TimeEmbedding, with_coordinates
+from mldemo.networks.blocks import (
+    CONDITIONS,
+    FIELDS,
+    Embedding,
+    FourierBlock,
+    Modulation,
+    with_coordinates,
+)
 from mldemo.networks.spectral_convolution import resample_features
 
 
@@ -59,11 +66,23 @@ class Attention(nn.Module):
 
 
 class Core(nn.Module):
-    """A U-Net on the latent grid: one residual block per level down, one or two per level up."""
+    """A U-Net on the latent grid: one residual block per level down, one or two per level up.
 
-    def __init__(self, in_channels: int, widths: tuple[int, ...], features: int) -> None:
+    It works on patches of `patch` x `patch` points, as vision transformers do.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        widths: tuple[int, ...],
+        patch: int,
+        features: int,
+    ) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        self.patch = patch
+        self.enter = nn.Conv2d(in_channels * patch**2, widths[0], 3, padding=1)
+        self.leave = nn.Conv2d(widths[0], out_channels * patch**2, 1)
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(ResidualBlock(w, w, features) for w in widths[:-1])
         self.widen = nn.ModuleList(ResidualBlock(a, b, features) for a, b in pairs)
@@ -74,8 +93,8 @@ class Core(nn.Module):
         self.up = nn.ModuleList(ResidualBlock(w, w, features) for w in widths[:-1])
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """(B, in, n, n) -> (B, widths[0], n, n)."""
-        h, kept = self.enter(x), []
+        """(B, in, n, n) -> (B, out, n, n)."""
+        h, kept = self.enter(functional.pixel_unshuffle(x, self.patch)), []
         for down, widen in zip(self.down, self.widen, strict=True):
             h = down(h, embedding)
             kept.append(h)
@@ -84,15 +103,16 @@ class Core(nn.Module):
         for narrow, up in zip(reversed(self.narrow), reversed(self.up), strict=True):
             h = functional.interpolate(narrow(h), scale_factor=2, mode="nearest")
             h = up(h + kept.pop(), embedding)
-        return h
+        return functional.pixel_shuffle(self.leave(h), self.patch)
 
 
 class UShapedOperator(nn.Module):
     """Restrict to a fixed grid, a U-Net there, prolong, then Fourier blocks on the full grid.
 
-    `core_grid` points per side in the latent; `core_widths` channels at core_grid, core_grid/2, …;
-    `width` channels and |k|∞ ≤ `modes` in the `depth` Fourier blocks.
-    (B, 1, N, N) at any N ≥ 8 and log-SNR (B,) -> (B, 1, N, N).
+    `core_grid` points per side in the latent, of which the core sees patches of `core_patch`²;
+    `core_widths` channels there and at every halving; `width` channels and |k|∞ ≤ `modes` in the
+    `depth` Fourier blocks. (B, 2, N, N) at any N ≥ 8 and (B, 11) scaled log-SNRs -> (B, 1, N, N).
+    The patches must tile the latent, and halve as often as the core has widths.
     """
 
     def __init__(
@@ -101,26 +121,29 @@ class UShapedOperator(nn.Module):
         modes: int = 12,
         depth: int = 2,
         core_grid: int = 16,
-        core_widths: tuple[int, ...] | list[int] = (32, 64, 96),
+        core_patch: int = 2,
+        core_widths: tuple[int, ...] | list[int] = (64, 128),
     ) -> None:
         super().__init__()
+        multiple = core_patch * 2 ** (len(core_widths) - 1)
+        if core_grid < multiple or core_grid % multiple:
+            raise ValueError(f"core_grid must be a multiple of {multiple}, got {core_grid}")
         features = 4 * width
         self.core_grid = core_grid
-        self.time = TimeEmbedding(features)
-        self.core = Core(5, tuple(core_widths), features)
-        self.lift = nn.Conv2d(5, width, 1)
-        self.join = nn.Conv2d(core_widths[0], width, 1)
+        self.embedding = Embedding(CONDITIONS, features)
+        self.core = Core(FIELDS + 4, width, tuple(core_widths), core_patch, features)
+        self.lift = nn.Conv2d(FIELDS + 4, width, 1)
         self.blocks = nn.ModuleList(FourierBlock(width, modes, features) for _ in range(depth))
         self.hidden = nn.Conv2d(width, width, 1)
         self.project = nn.Conv2d(width, 1, 1)
         for parameter in self.project.parameters():
             nn.init.zeros_(parameter)  # the linear denoiser, to begin with
 
-    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+    def forward(self, x: Tensor, snr: Tensor) -> Tensor:
         """Evaluate the operator on fields sampled at any N."""
-        n, e = x.shape[-1], self.time(log_snr)
+        n, e = x.shape[-1], self.embedding(snr)
         latent = resample_features(x, self.core_grid)
-        latent = self.join(self.core(with_coordinates(latent), e))
+        latent = self.core(with_coordinates(latent), e)
         h = self.lift(with_coordinates(x)) + resample_features(latent, n)
         for block in self.blocks:
             h = block(h, e)

@@ -1,11 +1,15 @@
-"""What goes over the wire: a `Frame` as a dict for the page, a whole run as one file.
+"""What goes over the wire: records, each a small JSON object with arrays behind it.
 
-Pictures are uint8, (count, N, N) in a row, spectra float32 little endian. The page arranges them.
+A record is two little-endian uint32 (bytes that follow the first, bytes of JSON), the JSON padded
+with blanks to a multiple of four, then the arrays that its key "arrays" lists as [name, kind,
+shape], kind "u1" or "f4", each padded to a multiple of four: the page lays typed arrays over them.
+A recording is the records of a live run in a file.
 """
 
-import base64
 import json
+import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,21 +23,54 @@ from mldemo.pipeline import Frame, Request, Run, pixels, prepare
 from mldemo.samplers import SAMPLERS
 from mldemo.spectral import radial_power
 
-MAGIC = b"MLDEMO1\n"
-RECORDING = Path(__file__).parent / "recordings" / "bessel.bin"
+MAGIC = b"MLDEMO2\n"
+RECORDING = Path(__file__).parent / "static" / "recordings" / "bessel.bin"
 SCORE_LABELS = {
     "learned": "learned score",
     "gaussian": "exact score of a Gaussian",
     "empirical": "exact score of a few hundred digits",
 }
+_KINDS = {"uint8": "u1", "float32": "f4"}
 
 
-def _bytes(values: Tensor) -> bytes:
-    return values.detach().to("cpu", torch.float32).numpy().astype("<f4").tobytes()
+def encode(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
+    """One record; arrays are uint8 or float32."""
+    listed = [[name, _KINDS[a.dtype.name], list(a.shape)] for name, a in arrays.items()]
+    text = json.dumps({**meta, "arrays": listed}, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    body = [text]
+    for a in arrays.values():
+        body += [a.tobytes(), b"\0" * (-a.nbytes % 4)]
+    size = 4 + sum(map(len, body))
+    return b"".join([struct.pack("<II", size, len(text)), *body])
 
 
-def _text(raw: bytes) -> str:
-    return base64.b64encode(raw).decode("ascii")
+def decode(raw: bytes) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """The records of a byte string; anything but whole records raises `ValueError`."""
+    at = 0
+    while at < len(raw):
+        try:
+            size, length = struct.unpack_from("<II", raw, at)
+            end = at + 4 + size
+            if end > len(raw) or length > size:
+                raise ValueError("cut short")
+            meta = json.loads(raw[at + 8 : at + 8 + length])
+            at, arrays = at + 8 + length, {}
+            for name, kind, shape in meta.pop("arrays"):
+                if kind not in _KINDS.values():
+                    raise ValueError(f"an array of kind {kind!r}")
+                count = math.prod(shape)
+                a = np.frombuffer(raw[:end], f"<{kind}", count, at).reshape(shape)
+                arrays[name], at = a, at + a.nbytes + -a.nbytes % 4
+        except (struct.error, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"damaged records: {error}") from None
+        yield meta, arrays
+        at = end
+
+
+def floats(values: Tensor) -> np.ndarray:
+    """A tensor as float32 on the CPU."""
+    return values.detach().to("cpu", torch.float32).numpy()
 
 
 def data_power(run: Run) -> Tensor:
@@ -55,18 +92,34 @@ def command(run: Run, out: str = "digits.png") -> str:
     return " ".join([*words, f"--out {out}"])
 
 
-def heading(run: Run, mode: str) -> dict[str, Any]:
-    """What stays the same during a run: labels, sizes, the two curves to compare with.
+def snippet(run: Run) -> str:
+    """Python that computes the same pixels: `shown`, uint8 (steps + 1, count, N, N)."""
+    r = run.request
+    checkpoint = "" if run.checkpoint is None else f" checkpoint={run.checkpoint!r},"
+    return f"""\
+import torch
+from mldemo import Request, prepare
+from mldemo.pipeline import pixels
 
-    mode: "live" or "prerecorded".
-    """
+request = Request(
+    prior={r.prior!r}, resolution={r.resolution}, steps={r.steps}, sampler={r.sampler!r},
+    count={r.count}, seed={r.seed}, score={r.score!r},{checkpoint}
+)
+frames = list(prepare(request, device={run.device.type!r}).frames())
+shown = torch.stack([pixels(frame.x0[:, 0]) for frame in frames])  # what the page shows as x̂₀
+print(shown.shape, shown[-1].float().mean())
+"""
+
+
+def heading(run: Run) -> dict[str, Any]:
+    """What stays the same during a run, as JSON types."""
     r = run.request
     return {
-        "mode": mode,
         "device": run.device.type,
         "score": r.score,
         "scoreLabel": SCORE_LABELS[r.score],
         "checkpoint": run.checkpoint,
+        "source": run.source,
         "levels": run.trained_levels,
         "prior": r.prior,
         "resolution": r.resolution,
@@ -75,13 +128,26 @@ def heading(run: Run, mode: str) -> dict[str, Any]:
         "sampler": SAMPLERS[r.sampler],
         "seed": r.seed,
         "command": command(run),
-        "priorPower": _text(_bytes(run.prior_power)),
-        "dataPower": _text(_bytes(data_power(run))),
+        "python": snippet(run),
     }
 
 
-def _numbers(frame: Frame) -> dict[str, Any]:
-    return {
+def spectra(run: Run) -> dict[str, np.ndarray]:
+    """The curves that stay: q_k of the prior, E|x̂_0|² and Λ_k of the data, per shell."""
+    curves = {"prior": run.prior_power, "data": data_power(run), "spread": run.data_power}
+    return {name: floats(curve) for name, curve in curves.items()}
+
+
+def grey(field: Tensor) -> np.ndarray:
+    """Fields (B, 1, N, N) as uint8 (B, N, N)."""
+    return pixels(field)[:, 0].numpy()
+
+
+def frame_record(frame: Frame, track: int = 0) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """One solver state. `track` tells the runs apart that share a playhead."""
+    meta = {
+        "kind": "frame",
+        "track": track,
         "step": frame.step,
         "time": frame.time,
         "alpha": frame.alpha,
@@ -89,20 +155,22 @@ def _numbers(frame: Frame) -> dict[str, Any]:
         "calls": frame.calls,
         "ms": frame.step_seconds * 1e3,
     }
+    arrays = {"power": floats(frame.power), "x": grey(frame.x), "x0": grey(frame.x0)}
+    return meta, arrays
 
 
-def message(frame: Frame, run: str, head: dict[str, Any]) -> dict[str, Any]:
-    """One live frame. `run` names the run, so that the page knows when a new one begins.
+def head_record(run: Run, mode: str, **more: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The first record of a run. mode: "live" or "prerecorded"."""
+    levels = {"alphas": run.alphas, "sigmas": run.sigmas}
+    return {"kind": "head", "mode": mode, **heading(run), **levels, **more}, spectra(run)
 
-    `head` goes with every frame: gradio sends only what changed, and no frame is indispensable.
-    """
-    return _numbers(frame) | {
-        "run": run,
-        "head": head,
-        "x": _text(pixels(frame.x).numpy().tobytes()),
-        "x0": _text(pixels(frame.x0).numpy().tobytes()),
-        "power": _text(_bytes(frame.power)),
-    }
+
+def run_records(run: Run, mode: str) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """A whole run: its head, its frames, the end."""
+    yield head_record(run, mode)
+    for frame in run.frames():
+        yield frame_record(frame)
+    yield {"kind": "end", "last": True}, {}
 
 
 @dataclass(frozen=True)
@@ -117,27 +185,11 @@ class Recording:
 
 
 def write_recording(run: Run, path: Path) -> Path:
-    """Compute a run and write it: magic, header length, JSON header, spectra, x_t, x_0.
-
-    The header's length is a little-endian uint32 and it is padded to a multiple of four, so that
-    the page can lay typed arrays over the bytes.
-    """
-    numbers, power, x, x0 = [], [], [], []
-    for frame in run.frames():
-        numbers.append(_numbers(frame))
-        power.append(_bytes(frame.power))
-        x.append(pixels(frame.x).numpy().tobytes())
-        x0.append(pixels(frame.x0).numpy().tobytes())
-    header = {
-        "head": heading(run, "prerecorded"),
-        "frames": numbers,
-        "shells": len(power[0]) // 4,
-    }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
+    """Compute a run and write its records behind `MAGIC`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_bytes(b"".join([MAGIC, struct.pack("<I", len(text)), text, *power, *x, *x0]))
+    records = [encode(*record) for record in run_records(run, "prerecorded")]
+    part.write_bytes(b"".join([MAGIC, *records]))
     part.replace(path)
     return path
 
@@ -155,25 +207,14 @@ def record(
 def read_recording(path: Path) -> Recording:
     """Read what `record` wrote; anything else raises `ValueError`."""
     raw = Path(path).read_bytes()
-    start = len(MAGIC) + 4
-    if not raw.startswith(MAGIC) or len(raw) < start:
+    if not raw.startswith(MAGIC):
         raise ValueError(f"{path} is no recording of mldemo")
-    (length,) = struct.unpack("<I", raw[len(MAGIC) : start])
     try:
-        header = json.loads(raw[start : start + length])
-        head, frames, shells = header["head"], header["frames"], int(header["shells"])
-        shape = (len(frames), int(head["count"]), int(head["resolution"]), int(head["resolution"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} has a damaged header: {error!r}") from None
-    body, spectra, pictures = raw[start + length :], 4 * len(frames) * shells, int(np.prod(shape))
-    if len(body) != spectra + 2 * pictures:
-        raise ValueError(
-            f"{path} holds {len(body)} bytes of frames, its header says {spectra + 2 * pictures}"
-        )
-    return Recording(
-        head=head,
-        frames=frames,
-        power=np.frombuffer(body, "<f4", len(frames) * shells).reshape(len(frames), shells),
-        x=np.frombuffer(body, np.uint8, pictures, spectra).reshape(shape),
-        x0=np.frombuffer(body, np.uint8, pictures, spectra + pictures).reshape(shape),
-    )
+        (head, _), *rest = decode(raw[len(MAGIC) :])
+        if head["kind"] != "head" or rest[-1][0]["kind"] != "end":
+            raise ValueError("no head or no end")
+        frames = [(meta, arrays) for meta, arrays in rest if meta["kind"] == "frame"]
+        stacked = {name: np.stack([a[name] for _, a in frames]) for name in ("power", "x", "x0")}
+    except (ValueError, KeyError, IndexError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    return Recording(head=head, frames=[meta for meta, _ in frames], **stacked)

@@ -1,0 +1,180 @@
+"""`classifier` and `evaluate`: how good are samples, and by whose eye?"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from mldemo.checkpoints import checkpoint_names, manifest_entry
+from mldemo.cli.options import Whole, bundle_option, device_option, progress_bar, say
+from mldemo.metrics import zoo
+from mldemo.metrics.evaluation import Reference
+from mldemo.metrics.settings import SMALLEST_COUNT, Settings
+from mldemo.noise import LARGEST_SEED
+from mldemo.pipeline import LARGEST_COUNT, choose_device
+from mldemo.priors import PRIORS
+from mldemo.samplers import LARGEST_STEPS
+
+ONE, EVERY = "32", "16,32,64,128:300"  # resolutions by default
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="IDX folder with images and labels, train and t10k.",
+)
+@click.option("--epochs", type=Whole(1, 1000), default=16)
+@click.option("--width", type=Whole(1, 64), default=16, help="channels of the first layer")
+@click.option("--seed", type=Whole(0, LARGEST_SEED), default=0)
+@bundle_option
+def classifier(data: Path, epochs: int, width: int, seed: int, folder: Path) -> None:
+    """Train the small classifier whose features `evaluate` looks through.
+
+    Writes DATA-classifier.safetensors into --checkpoints, with its accuracy on t10k.
+    """
+    from mldemo.classifier import Fit
+
+    fit = Fit(data, epochs, seed, width)
+    with progress_bar(epochs, "epochs") as bar:
+        for epoch in fit:
+            bar.update(1)
+            bar.set_postfix(loss=f"{epoch.loss:.4f}")
+    path = fit.save(folder)
+    say({"out": str(path), **fit.record})
+
+
+def parse_levels(text: str, count: int) -> list[tuple[int, int]]:
+    """Resolutions and counts: "16,128:300" is 16 with `count` samples and 128 with 300."""
+    found = [re.fullmatch(r"(\d{1,4})(?::(\d{1,6}))?", part.strip()) for part in text.split(",")]
+    if None in found:
+        raise ValueError(f"--resolution must look like 32 or 16,128:300, got {text[:80]!r}")
+    pairs = [match.groups() for match in found if match]
+    return [(int(n), int(own or count)) for n, own in pairs]
+
+
+@click.command()
+@click.option("--checkpoint", "names", metavar="NAME", multiple=True, help="may be repeated")
+@click.option("--all", "every", is_flag=True, help="every checkpoint trained on one of --data")
+@click.option(
+    "--prior",
+    "priors",
+    type=click.Choice(list(PRIORS)),
+    multiple=True,
+    help="[default: the checkpoint's first; with --all each of its own]",
+)
+@click.option(
+    "--resolution",
+    "levels",
+    metavar="N[:COUNT],…",
+    help=f"[default: {ONE}; with --all {EVERY}]",
+)
+@click.option("--steps", type=Whole(1, LARGEST_STEPS), default=20)
+@click.option("--count", type=Whole(SMALLEST_COUNT, LARGEST_COUNT), default=1000)
+@click.option("--seed", type=Whole(0, LARGEST_SEED), default=0)
+@click.option(
+    "--data",
+    "sources",
+    required=True,
+    multiple=True,
+    help="IDX folder with train and t10k, or 'material'; may be repeated",
+)
+@click.option("--classifier", "eye", metavar="NAME", help="[default: the data set's own]")
+@device_option
+@bundle_option
+@click.option(
+    "--json",
+    "out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep the records here; what is there already and still current is not measured again.",
+)
+@click.option("--table", is_flag=True, help="print a Markdown table instead of JSON lines")
+@click.option("--record", is_flag=True, help="enter the figures into the manifest")
+def evaluate(
+    names: tuple[str, ...],
+    every: bool,
+    priors: tuple[str, ...],
+    levels: str | None,
+    steps: int,
+    count: int,
+    seed: int,
+    sources: tuple[str, ...],
+    eye: str | None,
+    device: str,
+    folder: Path,
+    out: Path | None,
+    table: bool,
+    record: bool,
+) -> None:
+    """Sample from checkpoints and measure how near the samples are to test data.
+
+    FID and precision/recall on classifier features, energy distance, sliced Wasserstein, Vendi
+    score, each with its floor (training images in place of the samples); the spectrum, and the
+    distance to the nearest training image.
+    """
+    if every == bool(names):
+        raise ValueError("--checkpoint NAME or --all is needed, one of the two")
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"--json names a folder that does not exist: {str(out.parent)!r}")
+    pairs = parse_levels(levels or (EVERY if every else ONE), count)
+    wishes = [Settings(n, steps=steps, count=own, seed=seed) for n, own in pairs]
+    where, records, rows = choose_device(device), zoo.Records(out), []
+    for source, chosen in _by_source(sources, names, folder):
+        reference = Reference.of(source, folder, eye)
+        for name, prior in _with_priors(chosen, priors, every, folder):
+            for wish in (replace(wish, prior=prior) for wish in wishes):
+                row = records.current(zoo.identity(name, wish, reference, folder))
+                if row is None:
+                    row = _measure(name, wish, reference, where, folder)
+                    records.add(row)
+                rows.append(row)
+                if not table:
+                    say(row)
+    if table:
+        click.echo(zoo.table(rows))
+    if record:
+        zoo.write_metrics(folder, rows)
+
+
+def _by_source(
+    sources: tuple[str, ...], names: tuple[str, ...], folder: Path
+) -> Iterator[tuple[str, list[str]]]:
+    """Each data set with the checkpoints to hold against it: by default those trained on it."""
+    if names and len(sources) == 1:
+        yield sources[0], list(names)
+        return
+    for source in sources:
+        data = Path(source).resolve().name
+        known = names or checkpoint_names(folder)
+        chosen = [n for n in known if manifest_entry(n, folder).get("data") == data]
+        if chosen:
+            yield source, chosen
+        else:
+            click.echo(f"no checkpoint here was trained on {data}", err=True)
+
+
+def _with_priors(
+    names: list[str], priors: tuple[str, ...], every: bool, folder: Path
+) -> Iterator[tuple[str, str]]:
+    """Each checkpoint with the priors asked for, else its first one, or all with --all."""
+    for name in names:
+        own = zoo.priors_of(name, folder)
+        if every:
+            own = [prior for prior in own if not priors or prior in priors]
+        yield from ((name, prior) for prior in (own if every else priors or own[:1]))
+
+
+def _measure(
+    name: str, wish: Settings, reference: Reference, device: torch.device, folder: Path
+) -> dict[str, Any]:
+    with progress_bar(wish.count, f" of {name}, {wish.prior}, {wish.resolution}") as bar:
+        for step in zoo.evaluate(name, wish, reference, device, folder):
+            if isinstance(step, dict):
+                return step
+            bar.update(step - bar.n)
+    raise AssertionError("an evaluation ends with its record")

@@ -1,0 +1,64 @@
+"""`study NAME`: an experiment, from nothing to one JSON record."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mldemo.cli.options import Whole, bundle_option, destination, say
+
+
+@click.group()
+def study() -> None:
+    """Run an experiment and write its record."""
+
+
+def write_record(out: Path, name: str, parts: Iterator[tuple[str, Any]], command: str) -> None:
+    """Collect the parts of a study and write them as one file; it appears whole or not at all."""
+    from mldemo import __version__
+
+    start = time.perf_counter()
+    record: dict[str, Any] = {"study": name, "mldemo": __version__, "command": command}
+    for key, value in parts:
+        record[key] = value
+        click.echo(f"{key}: {time.perf_counter() - start:.1f} s", err=True)
+    record["seconds"] = round(time.perf_counter() - start, 1)
+    part = out.with_name(out.name + ".part")
+    part.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    os.replace(part, out)
+    say({"out": str(out), "study": name, "seconds": record["seconds"]})
+
+
+@study.command()
+@click.option("--data", required=True, help="IDX folder, or 'material'.")
+@click.option("--seconds", type=click.FloatRange(1, 1e6), default=300.0, help="CPU, each strategy")
+@click.option("--count", type=Whole(16, 4096), default=300, help="samples for the FID")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep what is done here, to go on after a stop.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=".json")
+def multilevel(out: Path, data: str, seconds: float, count: int, state: Path | None) -> None:
+    """What coarse-to-fine training saves: 16 → 32 → 64, 32 → 64, 64 alone."""
+    from mldemo.studies.multilevel import study as parts
+
+    command = f"python -m mldemo study multilevel --data DIR --seconds {seconds:g} --out FILE"
+    destination(out, (".json",))
+    write_record(out, "multilevel", parts(data, seconds, count, state), command)
+
+
+@study.command()
+@click.option("--quick", is_flag=True, help="Fewer points, coarser references.")
+@bundle_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=".json")
+def solvers(out: Path, folder: Path, quick: bool) -> None:
+    """Error against steps for every sampler, with exact scores, and against the level."""
+    from mldemo.studies.solvers import study as parts
+
+    command = "python -m mldemo study solvers" + (" --quick" if quick else "") + " --out FILE"
+    write_record(destination(out, (".json",)), "solvers", parts(folder, quick), command)

@@ -1,0 +1,181 @@
+"""Editing a given function: dissolve it, denoise it from any time, complete a known part of it.
+
+All of these are the sampling loop with another start or another denoiser. η is one draw of
+N(0, Q) per sample, the same at every time, and is passed in as fields (`Prior.draw`): one seed is
+one edit on every level.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from mldemo.conditioning import METHODS, ConditionalDenoiser, Known, LowModes, Pixels
+from mldemo.pipeline import Run
+from mldemo.priors import Prior
+from mldemo.samplers import (
+    Denoise,
+    Increment,
+    State,
+    brownian_fields,
+    default_times,
+    initial_state,
+    sample,
+)
+from mldemo.sde import END, Schedule, check_time, diffuse
+from mldemo.spectral import check_resolution
+
+KINDS = ("denoise", "extend", "inpaint")
+
+
+def check_field(field: Tensor) -> Tensor:
+    """Return finite real fields (B, 1, N, N) on a level, else raise `ValueError`."""
+    if field.ndim != 4 or field.shape[1] != 1 or field.shape[2] != field.shape[3]:
+        raise ValueError(f"fields must have shape (B, 1, N, N), got {tuple(field.shape)}")
+    check_resolution(field.shape[-1])
+    if not field.is_floating_point():
+        raise ValueError(f"fields must be real numbers, got {field.dtype}")
+    if not bool(field.isfinite().all()):
+        raise ValueError("the field holds values that are not finite")
+    return field
+
+
+def dissolve(
+    clean: Tensor, noise: Tensor, times: Sequence[float], schedule: Schedule | None = None
+) -> Iterator[State]:
+    """The forward process seen at rising times: x_t = α_t x_0 + σ_t η, one η for all of them.
+
+    Yields one state per time in [0, 1], with x0 = x_0 and no call of a denoiser.
+    """
+    schedule, clean = schedule or Schedule(), check_field(clean)
+    if not times or not all(0 <= t <= END for t in times):
+        raise ValueError(f"times must be numbers in [0, 1], at least one, got {list(times)}")
+    if any(a >= b for a, b in pairwise(times)):
+        raise ValueError(f"times must rise, got {list(times)}")
+
+    def states() -> Iterator[State]:
+        for i, t in enumerate(times):
+            x = diffuse(schedule, clean, noise, torch.tensor(t, dtype=torch.float64))
+            yield State(i, len(times) - 1, float(t), x, clean.expand_as(x), 0)
+
+    return states()
+
+
+def denoise_from(
+    denoise: Denoise,
+    clean: Tensor,
+    noise: Tensor,
+    time: float,
+    sampler: str = "dpmpp2m",
+    steps: int = 20,
+    schedule: Schedule | None = None,
+    increments: Increment | None = None,
+) -> Iterator[State]:
+    """Noise x_0 to the time t in (1e-3, 1], then run the reverse process from there.
+
+    SDEdit (Meng et al. 2022): what x_t = α_t x_0 + σ_t η has drowned is generated anew, the rest
+    stays. Yields `steps` + 1 states, as `sample` does; "euler" needs `increments`.
+    """
+    schedule, clean = schedule or Schedule(), check_field(clean)
+    x = diffuse(schedule, clean, noise, torch.tensor(check_time(time), dtype=torch.float64))
+    times = default_times(schedule, sampler, steps, time)
+    return sample(denoise, x, sampler, steps, schedule, increments, times)
+
+
+def complete(
+    denoise: Denoise,
+    start: Tensor,
+    noise: Tensor,
+    value: Tensor,
+    known: Known,
+    prior: Prior,
+    spectrum: Tensor,
+    sampler: str = "dpmpp2m",
+    steps: int = 20,
+    schedule: Schedule | None = None,
+    increments: Increment | None = None,
+    method: str = "linear",
+) -> Iterator[State]:
+    """Keep the known part of `value` and generate the rest: X_0 given P X_0 = y.
+
+    Starts from P x_T = α_T y + σ_T η and, elsewhere, from `start` (`initial_state`, whose free
+    modes are thus those of the unconditioned run), and denoises with `ConditionalDenoiser`.
+    For Gaussian data with diagonal Λ and known modes, free modes keep their law: they are
+    independent. The last state has the known part of `value` to rounding.
+    """
+    schedule, value = schedule or Schedule(), check_field(value)
+    end = diffuse(schedule, value, noise, torch.tensor(END, dtype=torch.float64))
+    x = known.impose(start, end)
+    conditional = ConditionalDenoiser(denoise, known, value, prior, spectrum, schedule, method)
+    return sample(conditional, x, sampler, steps, schedule, increments)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What to do with a given function; a bad wish raises `ValueError`.
+
+    kind: "denoise" noises it to `time` and denoises it from there; "extend" keeps its modes
+        |k|∞ ≤ `cutoff` and generates the rest; "inpaint" generates where `region` (N, N) is true.
+    method: of `ConditionalDenoiser`, for the last two.
+    """
+
+    kind: str = "denoise"
+    time: float = 0.5
+    cutoff: int = 3
+    region: Tensor | None = None
+    method: str = "linear"
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without knowing the level."""
+        if self.kind not in KINDS:
+            raise ValueError(
+                f"kind must be one of {', '.join(KINDS)}, got {str(self.kind)[:80]!r}"
+            )
+        if self.method not in METHODS:
+            raise ValueError(
+                f"method must be one of {', '.join(METHODS)}, got {str(self.method)[:80]!r}"
+            )
+        check_time(self.time)
+        if self.kind == "inpaint" and (self.region is None or not bool(self.region.any())):
+            raise ValueError("in-painting needs a region: brush over what is to be generated")
+
+    def known(self, resolution: int) -> Known:
+        """What is kept on this level."""
+        if self.kind == "extend":
+            return LowModes(self.cutoff, resolution)
+        if self.kind == "inpaint" and self.region is not None:
+            if self.region.shape != (resolution, resolution):
+                raise ValueError(
+                    f"the region must have shape ({resolution}, {resolution}), "
+                    f"got {tuple(self.region.shape)}"
+                )
+            return Pixels(~self.region)
+        raise ValueError(f"{self.kind} keeps no part of the function exactly")
+
+
+def edit(run: Run, clean: Tensor, wish: Edit) -> Iterator[State]:
+    """Edit x_0 (1 or B, 1, N, N) as a prepared run denoises: `steps` + 1 states, lazily.
+
+    The run's seed draws η, its sampler, steps, score and device are used; `count` edits of one
+    function differ in their noise alone.
+    """
+    r, n = run.request, run.request.resolution
+    if check_field(clean).shape[-1] != n:
+        raise ValueError(f"the field has level {clean.shape[-1]}, the run has {n}")
+    indices = list(range(r.count))
+    clean = clean.to(run.device, torch.float32).expand(r.count, -1, -1, -1)
+    noise = run.prior.draw(r.seed, indices, n, device=run.device)
+    increments = None
+    if r.sampler == "euler":
+        increments = brownian_fields(run.prior, r.seed, indices, n, run.device)
+    loop = (r.sampler, r.steps, run.schedule, increments)
+    if wish.kind == "denoise":
+        return denoise_from(run.denoise, clean, noise, wish.time, *loop)
+    known = wish.known(n)
+    start = initial_state(
+        run.prior, run.statistics, run.schedule, r.seed, indices, n, device=run.device
+    )
+    data = (run.prior, run.statistics.spectrum(n))
+    return complete(run.denoise, start, noise, clean, known, *data, *loop, wish.method)

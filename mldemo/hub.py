@@ -1,0 +1,214 @@
+"""The Hugging Face Hub as one of the places where a file may be: soon, or a reason why not.
+
+The client checks sizes and nothing else, retries for minutes, and returns whatever its cache
+holds. So every download runs in a thread that is given up after a deadline, what comes back is
+verified by the caller, and a Hub that failed is left alone for a while.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+SECONDS = 8.0  # for the Hub; the rest of ten seconds is for reading and hashing what is here
+PAUSE = 300.0
+ANSWER_SECONDS = 3.0
+CLIENT_SETTINGS = {  # the client reads them when it is imported
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_ETAG_TIMEOUT": f"{ANSWER_SECONDS:.0f}",
+    "HF_HUB_DOWNLOAD_TIMEOUT": "5",
+    "HF_HUB_VERBOSITY": "error",
+}
+REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{40}")
+REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
+REFUSALS = {
+    401: "unknown, or not open to everybody; MLDEMO_HUB_TOKEN=1 shows it your own token",
+    403: "access is refused; MLDEMO_HUB_TOKEN=1 shows it your own token",
+    404: "no such repository or revision",
+    429: "too many requests",
+}
+
+T = TypeVar("T")
+_one_at_a_time = Lock()
+_paused: dict[str, tuple[float, str]] = {}  # repo: until when, and why
+
+
+class HubError(ValueError):
+    """The Hub did not give what was asked for; the message is one sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A repository at one revision: a full commit, or what `MLDEMO_HUB_REPO` says."""
+
+    repo: str
+    revision: str
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.repo}@{self.revision[:12]}"
+
+
+def client() -> Any:
+    """The package `huggingface_hub`, told not to phone home and not to wait long."""
+    for name, value in CLIENT_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import huggingface_hub
+
+    return huggingface_hub
+
+
+def own_token() -> bool:
+    """Whether the user's own token may be shown: only if MLDEMO_HUB_TOKEN says so."""
+    return os.environ.get("MLDEMO_HUB_TOKEN", "").lower() in ("1", "true", "yes")
+
+
+def check_repo(repo: str, origin: str) -> str:
+    """A repository's id; anything else raises `HubError` that names where it came from."""
+    if not isinstance(repo, str) or not REPO_ID.fullmatch(repo) or len(repo) > 96:
+        raise HubError(f"{origin} must look like OWNER/NAME, got {str(repo)[:100]!r}")
+    return repo
+
+
+def pinned(manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Pin | None:
+    """Where on the Hub a file is: as its entry says, else its manifest; None: nowhere.
+
+    The environment variable MLDEMO_HUB_REPO=OWNER/NAME[@REVISION] has the last word; empty, it
+    turns the Hub off. Without a revision it means the manifest's, if that is the same repository,
+    else "main": safe as well, for the sha256 decides.
+    """
+    named = entry if "repo" in entry else manifest
+    repo, revision = named.get("repo"), str(named.get("revision"))
+    wish = os.environ.get("MLDEMO_HUB_REPO")
+    if wish:
+        wanted, _, at = wish.partition("@")
+        revision = at or (revision if wanted == repo else "main")
+        if not REVISION.fullmatch(revision):
+            raise HubError(f"MLDEMO_HUB_REPO names no revision: {revision[:100]!r}")
+        return Pin(check_repo(wanted, "MLDEMO_HUB_REPO"), revision)
+    if wish == "" or repo is None:
+        return None
+    if not COMMIT.fullmatch(revision):
+        raise HubError(f"the manifest must pin {repo} to a full commit, got {revision!r}")
+    return Pin(check_repo(repo, "the manifest's repo"), revision)
+
+
+def cached(pin: Pin, file: str) -> Path:
+    """What the client's cache holds under that revision and name, good or bad."""
+    client()
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        path = try_to_load_from_cache(pin.repo, file, revision=pin.revision)
+    except OSError as error:
+        raise HubError(f"the cache cannot be read: {error.strerror}") from None
+    if not isinstance(path, str):
+        raise HubError(f"holds no {file} of {pin}")
+    return Path(path)
+
+
+def download(
+    pin: Pin,
+    file: str,
+    size: int,
+    accept: Callable[[Path], bytes],
+    seconds: float = SECONDS,
+    patient: bool = True,
+) -> bytes:
+    """Download a file into the client's cache, replacing what is there, and `accept` it.
+
+    `accept` verifies a path and returns its bytes, or raises. Ends within `seconds`, or raises
+    `HubError`; a download that is late goes on behind, for the next time. One is made at a time;
+    others wait for it, or with `patient` False give up at once.
+    """
+    deadline = time.monotonic() + seconds
+    _check_pause(pin)
+    lock = _one_at_a_time
+    if not lock.acquire(timeout=max(0.0, seconds if patient else 0.0)):
+        raise HubError("another download is still under way")
+
+    def work() -> bytes:
+        try:
+            _check_pause(pin)
+            return _download(pin, file, size, accept)
+        finally:
+            lock.release()
+
+    try:
+        return in_background(work).result(max(0.0, deadline - time.monotonic()))
+    except HubError:
+        raise
+    except Exception as error:
+        late = isinstance(error, TimeoutError)
+        reason = f"{pin}: " + (f"no file within {seconds:.2g} s" if late else explain(error))
+        _paused[pin.repo] = (time.monotonic() + PAUSE, reason)
+        raise HubError(reason) from None
+
+
+def _check_pause(pin: Pin) -> None:
+    until, reason = _paused.get(pin.repo, (0.0, ""))
+    if (left := until - time.monotonic()) > 0:
+        raise HubError(f"left alone for another {left:.0f} s, for it failed ({reason})")
+
+
+def _download(pin: Pin, file: str, size: int, accept: Callable[[Path], bytes]) -> bytes:
+    """Ask once, briefly, then let the client download: by itself it would ask for minutes.
+
+    The client returns what its cache holds, however bad; only then is it told to download anew.
+    """
+    client()
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    if constants.is_offline_mode():
+        raise HubError("HF_HUB_OFFLINE is set")
+    url = hf_hub_url(pin.repo, file, revision=pin.revision)
+    try:
+        found = get_hf_file_metadata(url, token=own_token(), timeout=ANSWER_SECONDS)
+    except RemoteEntryNotFoundError:
+        raise HubError(f"{pin} holds no {file}") from None
+    if found.commit_hash is None:
+        raise OSError(f"what answers at {constants.ENDPOINT} is no Hub")
+    if found.size not in (None, size):
+        raise HubError(f"{pin} has a {file} of {found.size} bytes, the manifest says {size}")
+    get = partial(hf_hub_download, pin.repo, file, revision=pin.revision, token=own_token())
+    path = Path(get())
+    try:
+        return accept(path)
+    except ValueError:
+        return accept(Path(get(force_download=True)))
+
+
+def in_background(job: Callable[[], T]) -> Future[T]:
+    """Run a job in a daemon thread: it may be given up, and the process may end before it."""
+    outcome: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(job())
+        except Exception as error:
+            outcome.set_exception(error)
+
+    Thread(target=work, name="hub", daemon=True).start()
+    return outcome
+
+
+def explain(error: BaseException) -> str:
+    """Why something failed, in a few words: the status of the answer, else what broke first."""
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    answers = [getattr(link, "response", None) for link in chain]
+    status = next((answer.status_code for answer in answers if answer is not None), None)
+    if status is not None:
+        return f"{REFUSALS.get(status, 'the Hub failed')} (HTTP {status})"
+    lines = str(chain[-1]).strip().splitlines() or [type(chain[-1]).__name__]
+    return lines[0][:200]

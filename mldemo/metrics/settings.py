@@ -1,0 +1,31 @@
+"""How samples are drawn for an evaluation."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mldemo.pipeline import LARGEST_COUNT, Request
+
+SMALLEST_COUNT = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How samples are drawn for an evaluation; every field is checked."""
+
+    resolution: int
+    prior: str = "bessel"
+    steps: int = 20
+    count: int = 1000
+    sampler: str = "dpmpp2m"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check types, ranges and the total work."""
+        self.request()
+        if self.count < SMALLEST_COUNT:
+            bounds = f"from {SMALLEST_COUNT} to {LARGEST_COUNT}"
+            raise ValueError(f"count must be {bounds} to evaluate, got {self.count}")
+
+    def request(self, **more: Any) -> Request:
+        """The samples as a request to the pipeline."""
+        return Request(**asdict(self), **more)

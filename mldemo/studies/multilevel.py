@@ -1,0 +1,146 @@
+"""What coarse-to-fine training saves: quality at the finest level against CPU time.
+
+Three strategies get the same CPU seconds: 16 → 32 → 64, 32 → 64, and 64 alone. Along the way each
+is held against the test data at 64: the training loss of the averaged weights, with noise and
+times that are the same for all; at the end the FID of samples at 64 as well.
+
+CPU seconds are those of the process, so that a busy machine does not decide. A step's cost on
+each level is measured first; it turns the budget into steps.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mldemo.data import Statistics, load_data
+from mldemo.metrics.evaluation import Reference
+from mldemo.networks.preconditioning import Denoiser
+from mldemo.noise import unit_modes
+from mldemo.pipeline import Request, Run, default_prior
+from mldemo.spectral import to_modes
+from mldemo.training import Plan, Training, training_times
+
+FINEST = 64
+STRATEGIES: dict[str, dict[int, float]] = {  # the share of the CPU time that each level gets
+    "16 → 32 → 64": {16: 0.5, 32: 0.3, 64: 0.2},
+    "32 → 64": {32: 0.7, 64: 0.3},
+    "64 alone": {64: 1.0},
+}
+POINTS, VALIDATION = 12, 64  # points of a curve, test images in each
+
+
+def step_costs(plan: Plan, fields: Tensor, levels: list[int], steps: int = 4) -> dict[int, float]:
+    """CPU seconds of one training step on each level, the first step left out."""
+    costs = {}
+    for resolution in levels:
+        probe = Plan(priors=plan.priors, levels=((resolution, steps + 1),), batch=plan.batch)
+        run = Training(probe, fields)
+        run.advance()
+        start = time.process_time()
+        for _ in range(steps):
+            run.advance()
+        costs[resolution] = (time.process_time() - start) / steps
+    return costs
+
+
+def averaged(run: Training) -> Denoiser:
+    """The denoiser with the averaged weights of a run."""
+    parts = run.average.module, run.denoiser.prior, run.statistics, run.plan.schedule
+    return Denoiser(*parts).eval()
+
+
+def validation_loss(run: Training, test: Tensor) -> float:
+    """The loss of the averaged weights on test fields (B, 1, 64, 64), noise and times fixed."""
+    denoiser = averaged(run)
+    times = torch.from_numpy(training_times(len(test), np.random.default_rng(0)))
+    white = unit_modes(0, range(len(test)), test.shape[-1])
+    with torch.inference_mode():
+        parts = zip(test.split(32), white.split(32), times.split(32), strict=True)
+        losses = [denoiser.loss(to_modes(x), w, t) for x, w, t in parts]
+    return float(torch.cat(losses).mean())
+
+
+def study(
+    source: str, seconds: float, count: int, state: Path | None = None
+) -> Iterator[tuple[str, Any]]:
+    """The parts of the record, each when it is ready; `seconds` of CPU time for each strategy.
+
+    Finished strategies, and the training state of the one under way, are kept in the folder
+    `state`, and a study that was stopped goes on from there.
+    """
+    fields = load_data(source)
+    test = load_data(source, "t10k")[:VALIDATION]
+    prior = default_prior("bessel", Statistics.of(fields)).to_dict()
+    reference = Reference.of(source)
+    base = Plan(priors=(prior,))
+    kept = state / "costs.json" if state else None
+    if kept and kept.exists():
+        costs = {int(k): v for k, v in json.loads(kept.read_text("utf-8")).items()}
+    else:
+        costs = step_costs(base, fields, [16, 32, 64])
+        _keep(kept, costs)
+    yield "cpu_seconds_per_step", costs
+    for name, shares in STRATEGIES.items():
+        levels = tuple((n, max(1, round(seconds * part / costs[n]))) for n, part in shares.items())
+        plan = Plan(priors=(prior,), levels=levels, rehearsal=0)
+        slug = "-".join(map(str, shares))
+        kept = state / f"{slug}.json" if state else None
+        if kept and kept.exists():
+            yield name, json.loads(kept.read_text("utf-8"))
+            continue
+        file = state / f"{slug}.safetensors" if state else None
+        run, curve = _strategy(plan, fields, test, file)
+        quality = reference.evaluate(_samples(run, count))
+        part = {"levels": levels, "curve": curve, "fid_ratio": quality["fid_ratio"]}
+        _keep(kept, part)
+        yield name, part
+
+
+def _keep(path: Path | None, value: Any) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(value), "utf-8")
+        os.replace(part, path)
+
+
+def _strategy(
+    plan: Plan, fields: Tensor, test: Tensor, state: Path | None
+) -> tuple[Training, list[dict[str, float]]]:
+    run = Training(plan, fields)
+    curve_file = state.with_suffix(".curve.json") if state else None
+    curve: list[dict[str, float]] = []
+    if state is not None and state.exists():
+        run.resume(state)
+        assert curve_file is not None
+        curve = json.loads(curve_file.read_text("utf-8"))
+    spent = curve[-1]["cpu_seconds"] if curve else 0.0
+    start = time.process_time()
+    every = max(1, plan.steps // POINTS)
+    while run.step < plan.steps:
+        run.advance()
+        if run.step % every == 0 or run.step == plan.steps:
+            spent += time.process_time() - start
+            loss = validation_loss(run, test)
+            curve.append({"cpu_seconds": round(spent, 1), "step": run.step, "loss": loss})
+            if state is not None:
+                _keep(curve_file, curve)
+                run.save(state)
+            start = time.process_time()
+    return run, curve
+
+
+def _samples(run: Training, count: int) -> Tensor:
+    denoiser, prior = averaged(run).requires_grad_(False), run.denoiser.prior
+    request = Request(prior=prior.name, resolution=FINEST, count=count, seed=1)
+    parts = run.statistics, run.plan.schedule, denoiser, run.device
+    sampling = Run(request, prior, *parts, None, [n for n, _ in run.plan.levels])
+    chunks = [range(i, min(i + 50, count)) for i in range(0, count, 50)]
+    return torch.cat([sampling.result(chunk).x0 for chunk in chunks])

@@ -1,0 +1,319 @@
+"""How far a sampler is from the truth after n steps, and what a coarser level costs.
+
+Three parts, all with exact scores:
+
+- *Gaussian data* (the digits' mean and spectrum): every sampler is affine, so the law that n steps
+  generate is known in closed form, W2² = ‖Δm‖² + Σ(√a - √b)². Against the data, and against the
+  sampler's own limit n → ∞, which takes out what the last denoising at t = 1e-3 leaves.
+- *A mixture of digits*: the strong error ‖x_n - x_∞‖ on one path of the noise.
+- *Discretisation*: W2(η, η_N)² = Σ_{k ∉ H_N} q_k, for the priors with q_k ~ |k|^{-2s}: N^{-(s-1)}.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mldemo.checkpoints import BUNDLE, read_manifest
+from mldemo.noise import unit_modes
+from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
+from mldemo.pipeline import Request, default_prior, default_statistics, prepare
+from mldemo.priors import Laplacian, Prior
+from mldemo.samplers import SAMPLERS, brownian_fields, default_times, sample
+from mldemo.sde import END, FIRST, Schedule
+from mldemo.spectral import FINEST, multiplicity, squared_norm, to_field, to_modes
+
+STEPS = (5, 8, 10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320)
+MIXTURE_STEPS = (10, 14, 20, 28, 40, 56, 80, 112, 160)
+ORDERS = {"dpmpp2m": 2, "ddim": 1, "heun": 2, "euler": 1}
+LEVELS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+EXPONENTS = (1.1, 1.5, 2.0, 3.0)
+
+
+def network_calls(sampler: str, steps: int) -> int:
+    """How often n steps ask for D."""
+    return 2 * steps - 1 if sampler == "heun" else steps
+
+
+def slope(errors: Sequence[float], numbers: Sequence[float]) -> float:
+    """The least-squares slope of log error against log number."""
+    return float(np.polyfit(np.log(numbers), np.log(errors), 1)[0])
+
+
+@dataclass(frozen=True)
+class GaussianProblem:
+    """Data N(m, Λ) on one level, the prior, and what every sampler makes of them.
+
+    `mean` is a field (1, 1, N, N), `spectrum` Λ_k (N, N//2 + 1), both float64. Only the start
+    N(α_T m, α_T²Λ + σ_T²q) and the sampler decide what comes out.
+    """
+
+    mean: Tensor
+    spectrum: Tensor
+    prior: Prior
+    schedule: Schedule = Schedule()
+
+    @property
+    def resolution(self) -> int:
+        """N."""
+        return self.mean.shape[-1]
+
+    @property
+    def noise(self) -> Tensor:
+        """q_k."""
+        return self.prior.eigenvalues(self.resolution)
+
+    def _at(self, t: float) -> tuple[float, float, float, Tensor]:
+        """β, α, σ and v_k, 1 where it would vanish."""
+        clock = torch.tensor(t, dtype=torch.float64)
+        beta, alpha, sigma = (
+            float(f(clock)) for f in (self.schedule.beta, self.schedule.alpha, self.schedule.sigma)
+        )
+        v = alpha**2 * self.spectrum + sigma**2 * self.noise
+        return beta, alpha, sigma, torch.where(v > 0, v, 1.0)
+
+    def start_variance(self) -> Tensor:
+        """v_k at T."""
+        _, alpha, sigma, _ = self._at(END)
+        return alpha**2 * self.spectrum + sigma**2 * self.noise
+
+    def generated(self, sampler: str, steps: int) -> tuple[Tensor, Tensor]:
+        """Mean (field) and variance per mode of what `steps` steps of the sampler return.
+
+        The sampler runs once from α_T m and once from there plus a field with every mode set,
+        without noise: that gives its mean and its gain. For Euler-Maruyama the noise that it adds
+        follows var' = (1 + hβ(½ - q/v))² var + βqh.
+        """
+        _, alpha, _, _ = self._at(END)
+        probe = to_field(_every_mode(self.resolution), self.resolution)
+        x = torch.cat([alpha * self.mean, alpha * self.mean + probe])
+        denoise = GaussianDenoiser(self.mean, self.spectrum, self.prior, self.schedule)
+        still = _no_noise(x)
+        out = _last(sample(denoise, x, sampler, steps, self.schedule, still))
+        gain = (to_modes(out[1:] - out[:1]) / _every_mode(self.resolution)).real[0, 0]
+        gain = torch.where(multiplicity(self.resolution) > 0, gain, 0.0)
+        variance = gain**2 * self.start_variance()
+        return out[:1], variance + self._added(sampler, steps)
+
+    def _added(self, sampler: str, steps: int) -> Tensor:
+        added = torch.zeros_like(self.spectrum)
+        if sampler != "euler":
+            return added
+        times = default_times(self.schedule, sampler, steps)
+        for t, ahead in pairwise(times):
+            beta, _, _, v = self._at(t)
+            h = t - ahead
+            growth = 1 + h * beta * (0.5 - self.noise / v)
+            added = growth**2 * added + beta * self.noise * h
+        return self._last_gain(times[-1]) ** 2 * added
+
+    def _last_gain(self, t: float) -> Tensor:
+        _, alpha, _, v = self._at(t)
+        return alpha * self.spectrum / v
+
+    def limit_variance(self) -> Tensor:
+        """What n → ∞ steps leave: v_k at 1e-3, then the last denoising; the mean is m."""
+        _, alpha, sigma, _ = self._at(FIRST)
+        v = alpha**2 * self.spectrum + sigma**2 * self.noise
+        return self._last_gain(FIRST) ** 2 * v
+
+    def distance(self, mean: Tensor, variance: Tensor, target: Tensor) -> float:
+        """W2 between N(mean, variance) and N(m, target)."""
+        gap = squared_norm(to_modes(mean - self.mean), self.resolution).sum()
+        weight = multiplicity(self.resolution)
+        return math.sqrt(float(gap + (weight * (variance.sqrt() - target.sqrt()) ** 2).sum()))
+
+    def errors(self, sampler: str, steps: int) -> dict[str, float]:
+        """W2 to the data and to the sampler's limit, in units of √tr Λ."""
+        mean, variance = self.generated(sampler, steps)
+        unit = math.sqrt(float((multiplicity(self.resolution) * self.spectrum).sum()))
+        return {
+            "w2": self.distance(mean, variance, self.spectrum) / unit,
+            "to_limit": self.distance(mean, variance, self.limit_variance()) / unit,
+        }
+
+
+def _every_mode(resolution: int) -> Tensor:
+    return (multiplicity(resolution) > 0).to(torch.complex128)[None, None]
+
+
+def _no_noise(x: Tensor) -> Any:
+    return lambda start, end: torch.zeros_like(x)
+
+
+def _last(states: Iterator[Any]) -> Tensor:
+    return deque(states, maxlen=1)[0].x
+
+
+def bundled_gaussian(
+    prior: str = "bessel", resolution: int = 32, folder: Path = BUNDLE
+) -> GaussianProblem:
+    """The digits' mean and spectrum with a prior's default parameters."""
+    statistics = default_statistics(folder)
+    mean, spectrum = statistics.mean_at(resolution).double(), statistics.spectrum(resolution)
+    return GaussianProblem(mean, spectrum, default_prior(prior, statistics))
+
+
+def gaussian_curve(
+    problem: GaussianProblem, sampler: str, steps: Sequence[int] = STEPS
+) -> Iterator[dict[str, Any]]:
+    """One point per step count: steps, calls, w2, to_limit."""
+    for n in steps:
+        yield {"steps": n, "calls": network_calls(sampler, n), **problem.errors(sampler, n)}
+
+
+def bundled_mixture(
+    prior: str = "bessel", resolution: int = 32, components: int = 10, folder: Path = BUNDLE
+) -> MixtureDenoiser:
+    """Ten generated digits as means, half of the data's spectrum around each."""
+    statistics = default_statistics(folder)
+    digits = prepare(Request(score="empirical", resolution=resolution), folder=folder).denoise
+    assert isinstance(digits, EmpiricalDenoiser)
+    means = digits.fields[:components].double()
+    weights = torch.full((components,), 1 / components, dtype=torch.float64)
+    spectrum = 0.5 * statistics.spectrum(resolution)
+    return MixtureDenoiser(means, weights, spectrum, default_prior(prior, statistics))
+
+
+@dataclass
+class StrongErrors:
+    """The strong error ‖x_n - x_∞‖ of every sampler on one mixture, with coupled noise.
+
+    Every step count starts from the same N(0, Q) and, for Euler-Maruyama, follows the same
+    Brownian path. x_∞ is the run with `finest` steps: of the second-order multistep for the
+    deterministic samplers, which share one flow.
+    """
+
+    denoise: MixtureDenoiser
+    count: int = 8
+    finest: int = 480
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        """Draw the start."""
+        n = self.denoise.means.shape[-1]
+        self._indices = list(range(self.count))
+        white = unit_modes(self.seed, self._indices, n, torch.float64)
+        self._start = to_field(self.denoise.prior.colour(white), n)
+        self._references: dict[str, Tensor] = {}
+
+    def end(self, sampler: str, steps: int) -> Tensor:
+        """What `steps` steps make of the start."""
+        path, prior = None, self.denoise.prior
+        if sampler == "euler":
+            n = self._start.shape[-1]
+            path = brownian_fields(prior, self.seed, self._indices, n, dtype=torch.float64)
+        return _last(
+            sample(self.denoise, self._start, sampler, steps, self.denoise.schedule, path)
+        )
+
+    def curve(
+        self, sampler: str, steps: Sequence[int] = MIXTURE_STEPS
+    ) -> Iterator[dict[str, Any]]:
+        """One point per step count, relative to √(E‖x_∞‖²).
+
+        `error` is the median over the samples, `rms` the root mean square, which one sample that
+        ends at another digit dominates.
+        """
+        finest = "euler" if sampler == "euler" else "dpmpp2m"
+        if finest not in self._references:
+            self._references[finest] = self.end(finest, self.finest)
+        reference = self._references[finest]
+        unit = reference.square().mean().sqrt()
+        for n in steps:
+            gap = (self.end(sampler, n) - reference).square().mean((1, 2, 3)).sqrt() / unit
+            yield {
+                "steps": n,
+                "calls": network_calls(sampler, n),
+                "error": float(gap.median()),
+                "rms": float(gap.square().mean().sqrt()),
+            }
+
+
+def discretisation(prior: Prior, levels: Sequence[int] = LEVELS) -> list[float]:
+    """W2(η, η_N)/√tr Q = √(1 - tr_N Q / tr Q) on each level."""
+    return [math.sqrt(max(0.0, 1 - prior.level_trace(n) / prior.total)) for n in levels]
+
+
+def seconds_per_run(
+    sampler: str, steps: int = 20, resolution: int = 32, count: int = 16, folder: Path = BUNDLE
+) -> float:
+    """CPU seconds of a run of the default checkpoint, the best of three.
+
+    CPU time, so that other work on the machine does not count; on one thread it is the time that
+    a visitor of an idle machine waits.
+    """
+    run = prepare(
+        Request(sampler=sampler, steps=steps, resolution=resolution, count=count), folder=folder
+    )
+    best = math.inf
+    for _ in range(3):
+        start = time.process_time()
+        run.result()
+        best = min(best, time.process_time() - start)
+    return best
+
+
+def tail(rows: list[dict[str, Any]], key: str, first: int) -> dict[str, Any]:
+    """The measured slope over the points with at least `first` steps."""
+    chosen = [r for r in rows if r["steps"] >= first]
+    return {
+        "slope": slope([r[key] for r in chosen], [r["steps"] for r in chosen]),
+        "from": chosen[0]["steps"],
+        "to": chosen[-1]["steps"],
+    }
+
+
+def study(folder: Path = BUNDLE, quick: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The parts of the record, one after the other, as (key, value)."""
+    gaussian_steps = STEPS[::3] if quick else STEPS
+    mixture_steps = (10, 20, 40) if quick else MIXTURE_STEPS
+    problem, mixture = bundled_gaussian(folder=folder), bundled_mixture(folder=folder)
+    strong = StrongErrors(mixture, *((4, 160) if quick else ()))
+    yield (
+        "setting",
+        {
+            "resolution": problem.resolution,
+            "prior": problem.prior.to_dict(),
+            "samples": strong.count,
+            "finest": strong.finest,
+            "data": read_manifest(folder)["default"],
+            "schedule": {"beta_min": Schedule().beta_min, "beta_max": Schedule().beta_max},
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+        },
+    )
+    samplers = {}
+    for name, label in SAMPLERS.items():
+        gaussian = list(gaussian_curve(problem, name, gaussian_steps))
+        points = list(strong.curve(name, mixture_steps))
+        seconds = seconds_per_run(name, folder=folder)
+        samplers[name] = {
+            "label": label,
+            "order": ORDERS[name],
+            "gaussian": gaussian,
+            "gaussian_slope": tail(gaussian, "to_limit", 40),
+            "mixture": points,
+            "mixture_slope": tail(points, "error", 10 if quick else 40),
+            "seconds_20_steps": seconds,
+            "seconds_per_call": seconds / network_calls(name, 20),
+        }
+    yield "samplers", samplers
+    rows = []
+    for s in EXPONENTS:
+        errors = discretisation(Laplacian(s))
+        far = LEVELS.index(32)
+        measured = slope(errors[far:], LEVELS[far:])
+        rows.append({"exponent": s, "w2": errors, "slope": measured, "theory": -(s - 1)})
+    yield (
+        "discretisation",
+        {"prior": "laplacian", "levels": LEVELS, "finest": FINEST, "rows": rows},
+    )

@@ -1,0 +1,75 @@
+"""The page: a title, the tabs, a footer."""
+
+import importlib
+import json
+from concurrent.futures import Future
+from contextlib import suppress
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+import torch
+
+import mldemo
+from mldemo.checkpoints import BUNDLE, checkpoint_names
+from mldemo.pipeline import Request, prepare
+from mldemo.ui import forward, learn, priors, resolution, solvers, watch
+from mldemo.ui.api import add_endpoints
+from mldemo.ui.live import COMPUTE, Live
+from mldemo.ui.serve import remember
+from mldemo.ui.tab import Place, build_tab, hub, source_of
+
+TABS = (watch.tab, resolution.tab, priors.tab, forward.tab, solvers.tab, learn.tab)
+TITLE = """# Noise into digits, in function space
+An image is a function; so is the noise. Both are drawn once, as functions, and a neural operator
+turns one into the other on any grid: change the resolution and the same digits stay."""
+PRERECORDED = "The run that moves when the page opens is prerecorded; whatever you start is live."
+
+
+def build_app(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> gr.Blocks:
+    """The page, computing on `device` with the checkpoints of `folder`; nothing is loaded yet."""
+    place = Place(torch.device(device), Path(folder))
+    tabs = [make(place) for make in TABS]
+    with gr.Blocks(
+        title="mldemo", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)
+    ) as demo:
+        gr.Markdown(TITLE, elem_id="title")
+        with gr.Tabs(elem_id="tabs"):
+            parts = {tab.id: build_tab(tab) for tab in tabs}
+        gr.HTML(_footer(place), elem_id="footer", apply_default_css=False)
+        every = [c for components in parts.values() for c in components]
+        specs = [
+            {"tab": t.id, "title": t.title, "fields": [f.spec() for f in t.fields]} for t in tabs
+        ]
+        demo.load(None, None, every, js=hub(f"hub.fromUrl({json.dumps(specs)})"))
+        add_endpoints(place)
+    demo.queue(max_size=16, api_open=True)
+    # gradio looks a thousand times a second whether somebody waits, and takes the interpreter from
+    # the compute thread each time: 9 % of a core
+    demo._queue.sleep_when_free = 0.02
+    remember(demo, Live({tab.id: source_of(tab, place) for tab in tabs}))
+    return demo
+
+
+def _footer(place: Place) -> str:
+    """Version, device, where the checkpoints come from, what is prerecorded."""
+    try:
+        names = checkpoint_names(place.folder)
+    except ValueError:
+        names = []
+    origin = f"{', '.join(names) or 'none'} in {place.folder.name}/"
+    device = "CPU" if place.device.type == "cpu" else f"GPU ({place.device.type})"
+    parts = [f"mldemo {mldemo.__version__}", f"computes on {device}", f"checkpoints: {origin}"]
+    return f'<p class="md-footer">{escape(" · ".join(parts))}. {PRERECORDED}</p>'
+
+
+def warm_up(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> Future[None]:
+    """Load the default checkpoint in the background, so that the first click is quick."""
+
+    def work() -> None:
+        with suppress(ImportError):  # gradio imports it at its first event, if it is there
+            importlib.import_module("matplotlib.pyplot")
+        with suppress(ValueError):  # no checkpoint: the page says so when it is asked for one
+            prepare(Request(steps=2), device, folder).result()
+
+    return COMPUTE.submit(work)

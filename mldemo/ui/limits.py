@@ -1,0 +1,31 @@
+"""What one visitor may ask for: the bounds of the page, tighter than those of the core."""
+
+from typing import Any
+
+from mldemo.pipeline import Request, request_from
+
+MOST_IMAGES, MOST_STEPS, FINEST_LIVE = 16, 200, 128
+MOST_WORK = 2**26  # network calls x pixels x images; 100 steps of Heun at 128² with 16 images fit
+
+
+def checked(values: dict[str, Any], finest: int = FINEST_LIVE) -> Request:
+    """A request within what one visitor may ask for; a bad one raises `ValueError`."""
+    request = request_from(values)
+    for name, value, bound in (
+        ("count", request.count, MOST_IMAGES),
+        ("steps", request.steps, MOST_STEPS),
+        ("resolution", request.resolution, finest),
+    ):
+        if value > bound:
+            raise ValueError(f"{name} must be at most {bound} on this page, got {value}")
+    check_work(request.work)
+    return request
+
+
+def check_work(work: int) -> None:
+    """Refuse more than `MOST_WORK` pixel evaluations."""
+    if work > MOST_WORK:
+        raise ValueError(
+            f"this asks for {work} pixel evaluations, the bound on this page is {MOST_WORK}: "
+            "lower resolution, steps or count"
+        )

@@ -1,0 +1,103 @@
+// What a lesson is: its words, what it waits for, and what this browser remembers of it.
+import { link, shown } from "./hub.js";
+
+const KEY = "mldemo-lessons", EVERY = 350;
+const json = async (name) => (await fetch(new URL(name, import.meta.url))).json();
+export const query = () => new URLSearchParams(location.search);
+
+let loading = null;
+export const load = () => (loading ??= read());
+async function read() {
+  const { languages, steps } = await json("lessons.json");
+  const wishes = [query().get("__lang"), navigator.language?.slice(0, 2), languages[0]];
+  const text = await json(`lessons.${wishes.find((w) => languages.includes(w))}.json`);
+  return { steps, text, progress: new Progress(steps) };
+}
+export const fill = (words, values) => words.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+// the step that the URL names, by its id or its number
+export function wanted(steps, name = query().get("lesson")) {
+  return steps.find((s, i) => s.id === name || String(i + 1) === name);
+}
+export function address(step) { // where a step is tried; the page's own settings go along
+  const out = new URLSearchParams(`tab=${step.tab}&${step.query}&lesson=${step.id}`);
+  for (const name of ["present", "hide", "__theme", "__lang"])
+    if (query().has(name)) out.set(name, query().get(name));
+  return "?" + out.toString().replaceAll("%2C", ",");
+}
+export function tabTitle(id) {
+  return document.querySelector(`button[role=tab][data-tab-id="${CSS.escape(id)}"]`)?.textContent.trim() ?? id;
+}
+export function openTab(id) {
+  document.querySelector(`button[role=tab][data-tab-id="${CSS.escape(id)}"]`)?.click();
+}
+
+// ---------------------------------------------------------------- what was done
+function fits(wish, text) {
+  if (text === undefined || text === null) return false;
+  if (Array.isArray(wish)) return wish.includes(text);
+  if (wish.starts !== undefined) return text.startsWith(wish.starts);
+  const value = Number(text);
+  return value >= (wish.least ?? -Infinity) && value <= (wish.most ?? Infinity);
+}
+const all = (wishes, get) => Object.entries(wishes ?? {}).every(([name, wish]) => fits(wish, get(name)));
+function met({ tab, data, values }) {
+  const root = document.querySelector(`#tab-${tab} .md-player`);
+  if (shown() !== tab || !root) return false;
+  const now = new URL(link(true)).searchParams;
+  return all(data, (name) => root.dataset[name]) && all(values, (name) => now.get(name));
+}
+// Twice in a row: between a change and the run that follows it the old run looks finished.
+export function observe(tick) {
+  let last = null, held = 0;
+  return setInterval(() => {
+    const step = tick();
+    held = step && step === last && met(step.until) ? held + 1 : 0;
+    last = step;
+    if (held === 2) step.done();
+  }, EVERY);
+}
+
+// ---------------------------------------------------------------- what is remembered
+class Progress { // id -> {guess: number, tried: bool, open: bool}
+  #kept = {}; #told = new Set(); lasting = true;
+  constructor(steps) {
+    this.steps = steps;
+    this.#read();
+    window.addEventListener("storage", (event) => {
+      if (event.key === KEY || event.key === null) { this.#read(); this.#tell(); }
+    });
+  }
+  #read() {
+    let found = {};
+    try { // it may be forbidden, or hold anything
+      found = JSON.parse(localStorage.getItem(KEY) ?? "{}") ?? {};
+    } catch (error) {
+      this.lasting = error instanceof SyntaxError;
+    }
+    this.#kept = {};
+    for (const { id } of this.steps) {
+      const { guess, tried, open } = found[id] ?? {};
+      if (![0, 1, 2].includes(guess)) continue;
+      this.#kept[id] = { guess, tried: tried === true, open: open === true };
+    }
+  }
+  #tell() { for (const tell of this.#told) tell(); }
+  onChange(tell) { this.#told.add(tell); }
+  of(id) { return this.#kept[id] ?? {}; }
+  set(id, change) {
+    this.#kept[id] = { ...this.of(id), ...change };
+    this.#write();
+  }
+  clear() {
+    this.#kept = {};
+    this.#write();
+  }
+  #write() {
+    try {
+      localStorage.setItem(KEY, JSON.stringify(this.#kept));
+    } catch {
+      this.lasting = false;
+    }
+    this.#tell();
+  }
+}

@@ -1,0 +1,182 @@
+// What a player can show: pictures, curves, a map. A panel draws what the playhead points at.
+const BLACK = 0xff000000;
+const greys = Uint32Array.from({ length: 256 }, (_, v) => BLACK | (v * 0x010101));
+
+export class Pictures { // a square of grey pictures; the browser scales the pixels
+  #image = null; #rgba = null;
+  // pick(player) -> {grey: bytes, n, count, key}; the same key means the same pixels
+  constructor(canvas, pick) {
+    this.canvas = canvas;
+    this.pick = pick;
+    this.pen = canvas.getContext("2d", { alpha: false });
+  }
+  draw(player, resized) {
+    const found = this.pick(player);
+    if (!found) return;
+    const { grey, n, count, key } = found, columns = Math.ceil(Math.sqrt(count)), { canvas } = this;
+    const side = columns * n;
+    if (canvas.width !== side || canvas.height !== side || !this.#image) {
+      canvas.width = canvas.height = side;
+      canvas.parentElement.style.setProperty("--md-columns", columns);
+      this.#image = this.pen.createImageData(side, side);
+      this.#rgba = new Uint32Array(this.#image.data.buffer).fill(BLACK);
+      this.key = undefined;
+      resized = true;
+    }
+    if (resized) canvas.classList.toggle("md-many", side > canvas.clientWidth * devicePixelRatio);
+    if (key !== undefined && key === this.key) return;
+    this.key = key;
+    for (let i = 0, from = 0; i < count; i++) {
+      let to = Math.floor(i / columns) * n * side + (i % columns) * n;
+      for (let row = 0; row < n; row++, to += side)
+        for (let j = 0; j < n; j++) this.#rgba[to + j] = greys[grey[from++]];
+    }
+    this.pen.putImageData(this.#image, 0, 0);
+  }
+}
+
+// ---------------------------------------------------------------- axes
+export const raised = (v) =>
+  "10" + String(v).replace("-", "⁻").replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]);
+
+export function fit(canvas) { // one canvas pixel per pixel of the screen
+  const ratio = window.devicePixelRatio || 1;
+  const w = Math.round(canvas.clientWidth * ratio), h = Math.round(canvas.clientHeight * ratio);
+  if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+  return [w, h, ratio];
+}
+export function stroke(c, points) {
+  if (points.length < 2) return;
+  c.beginPath();
+  points.forEach(([x, y], i) => (i ? c.lineTo(x, y) : c.moveTo(x, y)));
+  c.stroke();
+}
+
+// A chart whose axes and standing curves are drawn once; what moves is laid over them.
+export class Chart {
+  // layout(player) -> {x: [lo, hi], y: [lo, hi], logX, logY, label, ticksX?, curves: [...]} or null
+  // a curve: {points: [[x, y], …], ink, dash, name, width?}; moving(player) -> more of them
+  constructor(canvas, { layout, moving, under, over, labelY }) {
+    Object.assign(this, { canvas, layout, moving, under, over, labelY });
+    this.still = document.createElement("canvas");
+    this.pen = canvas.getContext("2d");
+  }
+  begin() { this.plan = null; }
+  draw(player, resized) {
+    if (!this.plan || resized) {
+      this.plan = this.layout(player);
+      if (!this.plan) return;
+      const [w, h, ratio] = fit(this.canvas);
+      if (!w || !h) { this.plan = null; return; }
+      this.#standing(player, w, h, ratio);
+    }
+    const c = this.pen, { box } = this;
+    c.globalCompositeOperation = "copy";
+    c.drawImage(this.still, 0, 0);
+    c.globalCompositeOperation = "source-over";
+    if (this.moving) {
+      c.save();
+      c.beginPath();
+      c.rect(box.l, box.t, box.r - box.l, box.b - box.t);
+      c.clip();
+      for (const curve of this.moving(player) ?? []) this.#curve(c, player, curve);
+      c.restore();
+    }
+    this.over?.(c, this, player);
+  }
+  X(v) {
+    const { x, logX } = this.plan, { l, r } = this.box, f = logX ? Math.log : (u) => u;
+    return l + ((r - l) * (f(v) - f(x[0]))) / (f(x[1]) - f(x[0]) || 1);
+  }
+  Y(v) {
+    const { y, logY } = this.plan, { t, b } = this.box, f = logY ? Math.log : (u) => u;
+    return b - ((b - t) * (f(v) - f(y[0]))) / (f(y[1]) - f(y[0]) || 1);
+  }
+  at(clientX) { // the value of x under the pointer
+    const rect = this.canvas.getBoundingClientRect(), { x, logX } = this.plan;
+    const pixel = ((clientX - rect.left) * this.canvas.width) / rect.width;
+    const share = (pixel - this.box.l) / (this.box.r - this.box.l);
+    return logX ? x[0] * (x[1] / x[0]) ** share : x[0] + share * (x[1] - x[0]);
+  }
+  #standing(player, w, h, ratio) {
+    this.still.width = w;
+    this.still.height = h;
+    const c = this.still.getContext("2d"), { plan } = this, { ink } = player;
+    const size = Math.max(11, Math.min(17, w / ratio / 26)) * ratio;
+    this.size = size;
+    this.ratio = ratio;
+    this.box = { l: 3.4 * size, r: w - 0.8 * size, t: 0.7 * size, b: h - 3.1 * size };
+    const { box } = this;
+    c.font = `${size}px ${ink.font}`;
+    this.under?.(c, this, player);
+    c.fillStyle = ink.ink; c.strokeStyle = ink.grid; c.lineWidth = ratio;
+    c.textAlign = "right"; c.textBaseline = "middle";
+    for (const [v, word] of plan.ticksY ?? decades(plan.y)) {
+      if (!plan.noGrid) stroke(c, [[box.l, this.Y(v)], [box.r, this.Y(v)]]);
+      c.fillText(word, box.l - 0.4 * size, this.Y(v));
+    }
+    c.textAlign = "center"; c.textBaseline = "top";
+    for (const [v, word] of plan.ticksX ?? octaves(plan.x)) {
+      if (!plan.noGrid) stroke(c, [[this.X(v), box.t], [this.X(v), box.b]]);
+      c.fillText(word, this.X(v), box.b + 0.4 * size);
+    }
+    c.fillText(plan.label, (box.l + box.r) / 2, box.b + 1.7 * size);
+    c.save();
+    c.beginPath();
+    c.rect(box.l, box.t, box.r - box.l, box.b - box.t);
+    c.clip();
+    for (const curve of plan.curves) this.#curve(c, player, curve);
+    c.restore();
+    const named = [...(this.moving?.(player) ?? []), ...plan.curves].filter((k) => k.name);
+    const wide = Math.max(0, ...named.map((k) => c.measureText(k.name).width));
+    c.textAlign = "left"; c.textBaseline = "middle";
+    named.forEach((curve, i) => {
+      const y = plan.legendBelow ? box.b - (0.9 + 1.35 * (named.length - 1 - i)) * size
+        : box.t + (0.9 + 1.35 * i) * size;
+      const left = plan.legendLeft ? box.l + 0.6 * size : box.r - wide - 3.2 * size;
+      this.#curve(c, player, { ...curve, pixels: [[left, y], [left + 2.2 * size, y]] });
+      c.fillStyle = ink.ink;
+      c.fillText(curve.name, left + 2.6 * size, y);
+    });
+  }
+  #curve(c, player, { points, pixels, ink, dash = [], width = 2.4 }) {
+    c.strokeStyle = player.ink[ink];
+    c.lineWidth = width * this.ratio;
+    c.lineJoin = "round";
+    c.setLineDash(dash.map((d) => d * this.ratio));
+    if (pixels) stroke(c, pixels);
+    else {
+      let run = [];
+      for (const [x, y] of points) {
+        const drawn = Number.isFinite(y) && (y > 0 || !this.plan.logY);
+        if (drawn) run.push([this.X(x), this.Y(y)]);
+        else { stroke(c, run); run = []; }
+      }
+      stroke(c, run);
+    }
+    c.setLineDash([]);
+  }
+}
+export function octaves([low, high]) {
+  const out = [];
+  for (let k = low; k <= high * 1.001; k *= 2) out.push([k, String(k)]);
+  return out;
+}
+export function decades([low, high]) {
+  const [a, b] = [Math.ceil(Math.log10(low) - 1e-9), Math.floor(Math.log10(high) + 1e-9)], out = [];
+  const every = Math.max(1, Math.ceil((b - a) / 6));
+  for (let d = a; d <= b; d += every) out.push([10 ** d, raised(d)]);
+  return out;
+}
+// Decades around positive curves, at most `most` of them.
+export function around(curves, most = 9) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const curve of curves)
+    for (const v of curve)
+      if (v > 0) { low = Math.min(low, v); high = Math.max(high, v); }
+  if (!(high > 0)) return [1e-8, 1];
+  const top = Math.ceil(Math.log10(high) + 0.3);
+  return [10 ** Math.max(top - most, Math.floor(Math.log10(low) - 0.2)), 10 ** top];
+}
+export const shells = (values, last) =>
+  Array.from({ length: last }, (_, i) => [i + 1, values[i + 1]]);

@@ -1,0 +1,138 @@
+"""A tab: fields on the right, a player on the left, a source of records behind it.
+
+Python says which controls there are and computes records; `static/<id>.html` and `static/<id>.js`
+say what is drawn. Everything in between is here and in `static/hub.js`, once for all tabs.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+
+from mldemo.ui.fields import Field, Unseen, Whole, read_all
+from mldemo.ui.live import Record, Source
+
+STATIC = Path(__file__).parent / "static"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs are computed, and from which checkpoints."""
+
+    device: torch.device
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A tab of the page; `id` is its name in the URL and of its files in `static/`.
+
+    source: values of the fields -> records; a generator, run on the compute thread only.
+    props: anything in JSON that the tab's script wants to know.
+    eager: run when the tab is opened and after every change (for what is cheap).
+    start: the word on the button that runs it.
+    unseen: what the tab's script adds to a run's query (its `ask`), beside the fields.
+    """
+
+    id: str
+    title: str
+    fields: Sequence[Field]
+    source: Callable[[dict[str, Any], Place], Iterator[Record]]
+    props: dict[str, Any] = field(default_factory=dict)
+    eager: bool = False
+    start: str = "Start"
+    unseen: Sequence[Unseen] = ()
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
+    """A name for the present contents of `static/`: it is in every address, so caches may keep."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in STATIC.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(STATIC).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:10]
+
+
+def base() -> str:
+    """The address of `static/`, relative to the page."""
+    return f"mldemo/{version()}/"
+
+
+def hub(call: str) -> str:
+    """JavaScript for a gradio event: `call` is made on the module hub.js with `v`, the inputs."""
+    return (
+        "async (...v) => { const hub = await import("
+        f"new URL('{base()}hub.js', document.baseURI).href); return {call}; }}"
+    )
+
+
+def source_of(tab: Tab, place: Place) -> Source:
+    """The tab's records for the values in a query; wrong ones raise at the first record."""
+
+    def records(query: Any) -> Iterator[Record]:
+        yield from tab.source(read_all((*tab.fields, *tab.unseen), query), place)
+
+    return records
+
+
+def template(name: str) -> str:
+    """`static/<name>.html`, with the player's bar where it asks for it."""
+    text = (STATIC / f"{name}.html").read_text("utf-8")
+    return text.replace("<!-- player -->", (STATIC / "player.html").read_text("utf-8"))
+
+
+def build_tab(tab: Tab) -> list[gr.components.Component]:
+    """Put the tab into the page that is being built, and return its fields' components."""
+    spec = {
+        "tab": tab.id,
+        "eager": tab.eager,
+        "fields": [f.spec() for f in tab.fields],
+        "props": tab.props,
+    }
+    with gr.Tab(tab.title, id=tab.id, elem_id=f"tab-{tab.id}") as pane:
+        with gr.Row(elem_classes="md-row"):
+            with gr.Column(scale=4, min_width=320):
+                gr.HTML(
+                    None,
+                    html_template=template(tab.id),
+                    js_on_load=f"import(new URL('{base()}hub.js', document.baseURI).href)"
+                    ".then((hub) => hub.mount(element, JSON.parse(props.spec)));",
+                    apply_default_css=False,
+                    elem_classes="md-host",
+                    spec=json.dumps(spec),
+                )
+            with gr.Column(scale=1, min_width=330, elem_classes="md-controls"):
+                with gr.Row(elem_classes="md-start-row"):
+                    start = gr.Button(
+                        tab.start, variant="primary", elem_id=f"{tab.id}-start", min_width=80
+                    )
+                    stop = gr.Button("Stop", elem_id=f"{tab.id}-stop", min_width=80)
+                components = [_component(tab, f) for f in tab.fields]
+    start.click(None, components, None, js=hub(f"hub.start('{tab.id}', v)"))
+    stop.click(None, None, None, js=hub(f"hub.stop('{tab.id}')"))
+    pane.select(None, None, None, js=hub(f"hub.select('{tab.id}')"))
+    gr.on(
+        [c.change for c in components],  # type: ignore[attr-defined]
+        None,
+        components,
+        None,
+        js=hub(f"hub.changed('{tab.id}', v)"),
+    )
+    return components
+
+
+def _component(tab: Tab, f: Field) -> gr.components.Component:
+    ident = f"{tab.id}-{f.name}"
+    if f.name != "seed" or not isinstance(f, Whole):
+        return f.component(ident)
+    with gr.Row(elem_classes="md-seed-row", elem_id=f"{ident}-row"):
+        box = f.component(ident)
+        dice = gr.Button("Roll dice", elem_id=f"{tab.id}-dice", min_width=100)
+    dice.click(None, None, box, js="() => Math.floor(Math.random() * 1e6)")
+    return box

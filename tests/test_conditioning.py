@@ -1,0 +1,198 @@
+"""Conditioning on modes or pixels, held against closed forms: Gaussian and mixture data."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from mldemo import spectral
+from mldemo.conditioning import METHODS, ConditionalDenoiser, Known, LowModes, Pixels
+from mldemo.editing import complete
+from mldemo.noise import unit_modes
+from mldemo.oracles import GaussianDenoiser, MixtureDenoiser
+from mldemo.priors import Bessel, Matched, Prior
+from mldemo.samplers import SAMPLERS, brownian_fields
+from mldemo.sde import END, Schedule
+
+N = 8
+SCHEDULE, PRIOR = Schedule(), Bessel(1.5, 8.0, trace=0.4)
+DATA = Matched(1.8, 2.0, trace=0.5)
+MEAN = DATA.draw(99, [0], N, torch.float64)
+SPECTRUM = DATA.eigenvalues(N)
+VALUE = MEAN + DATA.draw(5, [0], N, torch.float64)
+MASK = torch.zeros(N, N, dtype=torch.bool)
+MASK[:, :4] = MASK[2, 5] = True
+KNOWN: dict[str, Known] = {"modes": LowModes(1, N), "pixels": Pixels(MASK)}
+each_known = pytest.mark.parametrize("known", KNOWN.values(), ids=KNOWN)
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+def gaussian() -> GaussianDenoiser:
+    return GaussianDenoiser(MEAN, SPECTRUM, PRIOR, SCHEDULE)
+
+
+def start_and_noise(white: Tensor) -> tuple[Tensor, Tensor]:
+    """x_T and η from the same unit-variance modes."""
+    t = torch.tensor(END, dtype=torch.float64)
+    alpha, sigma = SCHEDULE.alpha(t), SCHEDULE.sigma(t)
+    root = (alpha**2 * SPECTRUM + sigma**2 * PRIOR.eigenvalues(N)).sqrt()
+    eta = spectral.to_field(PRIOR.colour(white), N)
+    return alpha * MEAN + spectral.to_field(root * white, N), eta
+
+
+def finish(known: Known, method: str, white: Tensor, sampler: str = "dpmpp2m", n: int = 60):
+    start, eta = start_and_noise(white)
+    indices = list(range(len(white)))
+    paths = brownian_fields(PRIOR, 5, indices, N, dtype=torch.float64)
+    options = (sampler, n, SCHEDULE, paths, method)
+    *_, last = complete(gaussian(), start, eta, VALUE, known, PRIOR, SPECTRUM, *options)
+    return last.x
+
+
+def basis() -> Tensor:
+    """0 and every unit vector of white noise, as modes: what an affine map is read off with."""
+    fields = torch.cat([torch.zeros(1, 1, N, N), N * torch.eye(N * N).reshape(-1, 1, N, N)])
+    return spectral.to_modes(fields.double())
+
+
+def conditional_law(known: Known) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of the pixels of X_0 given P X_0 = y, by dense linear algebra."""
+    unit = torch.eye(N * N, dtype=torch.float64).reshape(-1, 1, N, N)
+    c = N * N * spectral.apply_multiplier(unit, SPECTRUM).reshape(N * N, N * N)
+    p = known.part(unit).reshape(N * N, N * N)
+    gain = c @ p @ torch.linalg.pinv(p @ c @ p, rtol=1e-11, hermitian=True)
+    mean = MEAN.flatten() + gain @ (VALUE - MEAN).flatten()
+    return mean, c - gain @ c
+
+
+@each_known
+@each_method
+def test_gaussian_completion_has_the_conditional_law(known: Known, method: str) -> None:
+    """The flow is affine in ζ: its offset and its matrix A give the mean and A Aᵀ exactly."""
+    out = finish(known, method, basis(), n=100).flatten(1)
+    mean, covariance = conditional_law(known)
+    a = (out[1:] - out[0]).T
+    assert float((out[0] - mean).norm() / mean.norm()) < 3e-3
+    assert float((a @ a.T - covariance).norm() / covariance.norm()) < 3e-3
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+@each_known
+@each_method
+def test_the_known_part_is_exact(known: Known, method: str, sampler: str) -> None:
+    white = unit_modes(3, [0, 1], N, torch.float64)
+    out = finish(known, method, white, sampler, n=7)
+    torch.testing.assert_close(
+        known.part(out), known.part(VALUE).expand_as(out), atol=1e-12, rtol=0
+    )
+    assert float((out[0] - out[1]).abs().max()) > 1e-3  # the rest was generated
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp2m", "ddim", "heun"])
+@each_known
+def test_known_part_of_every_state_is_the_forward_process(known: Known, sampler: str) -> None:
+    """P x_t = α_t P y + σ_t P η with the one η of the start, at every step."""
+    start, eta = start_and_noise(unit_modes(3, [0, 1], N, torch.float64))
+    states = complete(gaussian(), start, eta, VALUE, known, PRIOR, SPECTRUM, sampler, 9, SCHEDULE)
+    for state in list(states)[:-1]:
+        t = torch.tensor(state.time, dtype=torch.float64)
+        expected = SCHEDULE.alpha(t) * VALUE + SCHEDULE.sigma(t) * eta
+        torch.testing.assert_close(known.part(state.x), known.part(expected), atol=1e-9, rtol=1e-9)
+
+
+def test_free_modes_are_those_of_the_unconditioned_run() -> None:
+    """Diagonal Gaussian data: modes are independent, so keeping some changes no other."""
+    from mldemo.samplers import sample
+
+    white = unit_modes(3, [0, 1], N, torch.float64)
+    known = LowModes(1, N)
+    *_, free = sample(gaussian(), start_and_noise(white)[0], "dpmpp2m", 9, SCHEDULE)
+    out = finish(known, "linear", white, n=9)
+    torch.testing.assert_close(out - known.part(out), free.x - known.part(free.x))
+
+
+@each_method
+def test_one_completion_on_every_level(method: str) -> None:
+    """Known modes: the run at 32 restricts to the run at 16."""
+    results = {}
+    for n in (16, 32):
+        mean, spectrum = DATA.draw(99, [0], n, torch.float64), DATA.eigenvalues(n)
+        prior: Prior = PRIOR
+        noise = prior.draw(7, [0], n, torch.float64)
+        denoise = GaussianDenoiser(mean, spectrum, prior, SCHEDULE)
+        value = DATA.draw(5, [0], n, torch.float64)
+        states = complete(
+            denoise, noise, noise, value, LowModes(3, n), prior, spectrum, steps=8, method=method
+        )
+        results[n] = list(states)[-1].x
+    torch.testing.assert_close(
+        spectral.resample(results[32], 16), results[16], atol=1e-9, rtol=1e-9
+    )
+
+
+# A mixture whose two components differ by ±Δ in one kept and one free mode: y decides between
+# them. The noise drowns the kept mode longer than the free one, so replacement comes too late.
+APART, KEPT, FREE = 0.03, (0, 1), (3, 2)
+NARROW = 0.03 * SPECTRUM
+
+
+def waves(amplitude: float, *modes: tuple[int, int]) -> Tensor:
+    out = torch.zeros(1, 1, N, N // 2 + 1, dtype=torch.complex128)
+    for k in modes:
+        out[..., k[0], k[1]] = amplitude
+    return spectral.to_field(out, N)
+
+
+def share_of_first(method: str, kept: float, count: int = 400) -> float:
+    """How often the free mode follows the first component, given the kept mode."""
+    bump = waves(APART, KEPT, FREE)
+    weights = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    denoise = MixtureDenoiser(torch.cat([bump, -bump]), weights, NARROW, PRIOR, SCHEDULE)
+    spectrum = NARROW.clone()  # of all data: within the components and between them
+    spectrum[KEPT] += APART**2
+    spectrum[FREE] += APART**2
+    eta = PRIOR.draw(11, list(range(count)), N, torch.float64)
+    known, value = LowModes(1, N), waves(kept, KEPT)
+    states = complete(denoise, eta, eta, value, known, PRIOR, spectrum, steps=40, method=method)
+    free = spectral.to_modes(list(states)[-1].x)[:, 0, FREE[0], FREE[1]].real
+    return float((free > 0).double().mean())
+
+
+@pytest.mark.parametrize("kept", [-APART, APART / 8, APART / 2, APART])
+def test_mixture_the_kept_mode_chooses_the_component(kept: float) -> None:
+    """Guided: P(first | y) = 1/(1 + exp(-4yΔ/Λ)) to 0.1, of which 0.05 is sampling (2 s.d.)."""
+    exact = 1 / (1 + math.exp(-4 * kept * APART / float(NARROW[KEPT])))
+    assert share_of_first("guided", kept) == pytest.approx(exact, abs=0.1)
+
+
+def test_mixture_replacement_alone_comes_too_late() -> None:
+    """What the guidance is for: without it four in ten end in the wrong component."""
+    assert 0.45 < share_of_first("linear", APART) < 0.65
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "words"), [(-1, "from 0 to 3"), (4, "from 0 to 3"), (1.0, "whole"), (True, "whole")]
+)
+def test_bad_cutoffs(cutoff: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        LowModes(cutoff, N)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (torch.zeros(8, 8), "boolean"),
+        (torch.zeros(8, 9, dtype=torch.bool), "square"),
+        (torch.zeros(4, 4, dtype=torch.bool), "from 8"),
+        (torch.zeros(1, 8, 8, dtype=torch.bool), "shape"),
+    ],
+)
+def test_bad_masks(mask: Tensor, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Pixels(mask)
+
+
+def test_unknown_method() -> None:
+    with pytest.raises(ValueError, match="linear, guided"):
+        ConditionalDenoiser(gaussian(), LowModes(1, N), VALUE, PRIOR, SPECTRUM, method="magic")

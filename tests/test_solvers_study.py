@@ -1,0 +1,144 @@
+"""The solvers study, held against recursions written independently in test_samplers, direct sums,
+and the record that the page shows."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_samplers import (
+    DATA,
+    LAMBDA,
+    MEAN,
+    PRIOR,
+    SCHEDULE,
+    ab,
+    deterministic_gain,
+    euler_variance,
+    gain,
+    start_variance,
+    w2,
+)
+
+from mldemo import spectral
+from mldemo.cli.studies import write_record
+from mldemo.oracles import MixtureDenoiser
+from mldemo.priors import Laplacian
+from mldemo.samplers import SAMPLERS
+from mldemo.sde import log_snr_times, uniform_times
+from mldemo.studies.solvers import (
+    ORDERS,
+    GaussianProblem,
+    StrongErrors,
+    bundled_gaussian,
+    discretisation,
+    gaussian_curve,
+    slope,
+)
+from mldemo.ui.solvers import RECORD
+
+PROBLEM = GaussianProblem(MEAN, DATA, PRIOR, SCHEDULE)
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+@pytest.mark.parametrize("steps", [1, 3, 20])
+def test_generated_law_is_the_exact_recursion(sampler: str, steps: int) -> None:
+    """Variance of every mode, to rounding; the mean of deterministic samplers is m exactly."""
+    mean, variance = PROBLEM.generated(sampler, steps)
+    if sampler == "euler":
+        expected = euler_variance(uniform_times(steps))
+    else:
+        times = log_snr_times(SCHEDULE, steps)
+        expected = deterministic_gain(sampler, times) ** 2 * start_variance()
+        torch.testing.assert_close(mean, MEAN)
+    np.testing.assert_allclose(variance.numpy(), expected, rtol=1e-8, atol=1e-14)
+
+
+def test_errors_are_w2_in_units_of_the_data() -> None:
+    row = PROBLEM.errors("ddim", 9)
+    variance = deterministic_gain("ddim", log_snr_times(SCHEDULE, 9)) ** 2 * start_variance()
+    unit = math.sqrt(float((spectral.multiplicity(8).numpy() * LAMBDA).sum()))
+    assert row["w2"] == pytest.approx(w2(variance) / unit, rel=1e-9)
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_the_limit_is_where_many_steps_lead(sampler: str) -> None:
+    """Against the flow's own variance at t = 1e-3 and the last gain; the error falls with the
+    order of the sampler."""
+    a, s = ab(1e-3)
+    v = a**2 * LAMBDA + s**2 * PRIOR.eigenvalues(8).numpy()
+    np.testing.assert_allclose(PROBLEM.limit_variance().numpy(), gain(1e-3) ** 2 * v, rtol=1e-12)
+    few, many = (PROBLEM.errors(sampler, n)["to_limit"] for n in (80, 320))
+    assert math.log(few / many) / math.log(4) == pytest.approx(ORDERS[sampler], abs=0.15)
+
+
+def test_curve_counts_network_calls() -> None:
+    rows = list(gaussian_curve(PROBLEM, "heun", (2, 5)))
+    assert [(r["steps"], r["calls"]) for r in rows] == [(2, 3), (5, 9)]
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_strong_error_on_one_component_falls_with_the_order(sampler: str) -> None:
+    """One component is Gaussian data: no switching, clean slopes."""
+    one = MixtureDenoiser(MEAN, torch.ones(1, dtype=torch.float64), DATA, PRIOR, SCHEDULE)
+    errors = StrongErrors(one, count=4, finest=640)
+    rows = list(errors.curve(sampler, (20, 40, 80)))
+    measured = slope([r["error"] for r in rows], [r["steps"] for r in rows])
+    assert measured == pytest.approx(-ORDERS[sampler], abs=0.3)
+    assert all(r["rms"] > 0 for r in rows)
+
+
+def test_discretisation_is_the_tail_of_the_trace() -> None:
+    """√(Σ_{k ∉ H_N} q_k / Σ q_k), the sum over the plane up to |k|∞ = 1000 done directly."""
+    s, n = 2.0, 16
+    k = np.arange(-1000, 1001)
+    r = np.hypot(*np.meshgrid(k, k))
+    q = np.where(r > 0, np.where(r > 0, r, 1) ** (-2 * s), 0)
+    inside = (np.abs(k[:, None]) < n / 2) & (np.abs(k[None]) < n / 2)
+    direct = math.sqrt(q[~inside].sum() / q.sum())
+    assert discretisation(Laplacian(s), (n,))[0] == pytest.approx(direct, rel=1e-3)
+
+
+def test_slope_of_a_power() -> None:
+    assert slope([3 * n**-1.7 for n in (2, 5, 9)], (2, 5, 9)) == pytest.approx(-1.7)
+
+
+def test_a_record_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "r.json"
+    write_record(out, "demo", iter([("a", 1), ("b", [2])]), "command")
+    record = json.loads(out.read_text())
+    assert (record["study"], record["a"], record["b"]) == ("demo", 1, [2])
+
+    def broken():
+        yield "a", 2
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        write_record(out, "demo", broken(), "command")
+    assert json.loads(out.read_text())["a"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
+
+
+# ---------------------------------------------------------------- the record that is shipped
+
+
+def test_shipped_record_has_the_slopes_of_theory() -> None:
+    record = json.loads(RECORD.read_text("utf-8"))
+    assert set(record["samplers"]) == set(SAMPLERS)
+    for name, sampler in record["samplers"].items():
+        assert sampler["gaussian_slope"]["slope"] == pytest.approx(-ORDERS[name], abs=0.1)
+        assert sampler["mixture_slope"]["slope"] == pytest.approx(-ORDERS[name], abs=0.25)
+        assert sampler["seconds_per_call"] > 0
+    for row in record["discretisation"]["rows"]:
+        assert row["slope"] == pytest.approx(row["theory"], abs=0.03)
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_shipped_record_is_what_the_code_computes(sampler: str) -> None:
+    """Recompute one point; another default checkpoint needs `study solvers` anew."""
+    record = json.loads(RECORD.read_text("utf-8"))
+    kept = next(r for r in record["samplers"][sampler]["gaussian"] if r["steps"] == 20)
+    (row,) = gaussian_curve(bundled_gaussian(), sampler, (20,))
+    assert row["w2"] == pytest.approx(kept["w2"], rel=1e-3)

@@ -1,0 +1,276 @@
+"""Learn in a real browser, and its texts: guess, try, answer; progress; links for a class."""
+
+import json
+from math import inf
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from playwright.sync_api import Page
+from ui import PATIENCE, app, browser, page
+
+__all__ = ["app", "browser", "page"]
+STATIC = Path(__file__).resolve().parents[1] / "mldemo" / "ui" / "static"
+LESSONS = json.loads((STATIC / "lessons.json").read_text("utf-8"))
+STEPS = {step["id"]: step for step in LESSONS["steps"]}
+VIEW_STATE = {"band"}  # in the URL, but no field
+
+
+def words(language: str) -> dict[str, Any]:
+    """Every word in a language."""
+    return json.loads((STATIC / f"lessons.{language}.json").read_text("utf-8"))
+
+
+# ---------------------------------------------------------------- texts
+@pytest.mark.parametrize("language", LESSONS["languages"])
+def test_every_step_has_all_parts(language: str) -> None:
+    """And nothing else; an answer names one of three options; figures come from the program."""
+    text, parts = words(language), {"title", "question", "options", "try", "reveal"}
+    assert list(text["steps"]) == list(STEPS)
+    assert 6 <= len(STEPS) <= 8
+    for ident, step in text["steps"].items():
+        assert set(step) == parts | {"formulaSays"}, ident
+        flat = [v for part in step.values() for v in ([part] if isinstance(part, str) else part)]
+        assert all(isinstance(v, str) and len(v.strip()) > 4 for v in flat), ident
+        assert len(set(step["options"])) == 3
+        assert STEPS[ident]["answer"] in range(3)
+    assert set(text["panel"]["regimes"]) == {"strong", "weak", "singular"}
+    used = (STATIC / "learn.js").read_text("utf-8") + (STATIC / "guide.js").read_text("utf-8")
+    used += (STATIC / "maker.js").read_text("utf-8")
+    for key in text["words"]:
+        assert f"words.{key}" in used or f'words["{key}"]' in used, key
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_formulas_are_mathml(step: dict[str, Any]) -> None:
+    """Well-formed, of MathML elements only, each with as many children as it needs."""
+    space = "{http://www.w3.org/1998/Math/MathML}"
+    root = ElementTree.fromstring(step["formula"])
+    assert root.tag == space + "math"
+    children = {"mfrac": 2, "msub": 2, "msup": 2, "munder": 2, "msubsup": 3, "msqrt": 1}
+    leaves = {"mi", "mo", "mn", "mspace"}
+    for e in root.iter():
+        name = e.tag.removeprefix(space)
+        assert name in leaves | set(children) | {"math", "mrow"}
+        assert name not in children or len(e) == children[name]
+        assert name not in leaves - {"mspace"} or (e.text and not len(e))
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_links_and_conditions_fit_the_tabs(step: dict[str, Any]) -> None:
+    """A step opens a tab with values that it accepts, and waits for something yet to be done."""
+    from mldemo.checkpoints import BUNDLE
+    from mldemo.ui.app import TABS
+    from mldemo.ui.fields import read_all
+    from mldemo.ui.tab import Place
+
+    tabs = {t.id: t for t in (make(Place(torch.device("cpu"), BUNDLE)) for make in TABS)}
+    query = {key: value[0] for key, value in parse_qs(step["query"]).items()}
+    tab = tabs[step["tab"]]
+    values = read_all(tab.fields, query)
+    assert step["until"]["tab"] == step["tab"]
+    wishes = step["until"].get("values", {})
+    assert set(wishes) <= {f.name for f in tab.fields} | VIEW_STATE
+    for name, wish in wishes.items():
+        if isinstance(wish, list):
+            field = next(f for f in tab.fields if f.name == name)
+            assert all(field.read(v) for v in wish)
+            assert str(values[name]) not in wish
+        elif "starts" not in wish:
+            assert not wish.get("least", -inf) <= values[name] <= wish.get("most", inf)
+
+
+# ---------------------------------------------------------------- the panel's mathematics
+def test_the_lipschitz_constant_is_that_of_the_exact_denoiser() -> None:
+    """Against automatic differentiation of D for two points, in the steepest direction."""
+    from mldemo.sde import Schedule
+    from mldemo.spectral import multiplicity, radius
+    from mldemo.ui.learn import lipschitz
+
+    s, a, n, time = 1.3, 2.4, 8, torch.tensor(0.3, dtype=torch.float64)
+    alpha, sigma = Schedule().alpha(time), Schedule().sigma(time)
+    r = radius(n)
+    keep = (r > 0) & (multiplicity(n) > 0)
+    k = torch.repeat_interleave(r[keep], multiplicity(n)[keep].long())  # one entry per mode
+    half, q = k**-a / 2, k ** (-2 * s)
+    f, g = half, -half
+
+    def denoised(x: torch.Tensor) -> torch.Tensor:
+        far = torch.stack([((x - alpha * p) ** 2 / q).sum() for p in (f, g)])
+        weights = torch.softmax(-far / (2 * sigma**2), 0)
+        return weights[0] * f + weights[1] * g
+
+    jacobian = torch.autograd.functional.jacobian(denoised, torch.zeros_like(k))
+    assert isinstance(jacobian, torch.Tensor)
+    steepest = float(torch.linalg.matrix_norm(jacobian, 2))
+    assert lipschitz(s, a, n) == pytest.approx(steepest, rel=1e-9)
+
+
+@pytest.mark.parametrize(("s", "a"), [(1.5, 5.0), (1.5, 3.0), (1.5, 2.0), (1.2, 3.5)])
+def test_the_regime_is_what_the_sums_do(s: float, a: float) -> None:
+    """The last doubling adds as much as the exponents say, or next to nothing."""
+    from mldemo.ui.learn import evidence, lipschitz, regime
+
+    growth = [f(s, a, 256) / f(s, a, 128) for f in (lipschitz, evidence)]
+    grows = [g > 1.05 for g in growth]
+    assert (
+        grows
+        == {
+            "strong": [False, False],
+            "weak": [True, False],
+            "singular": [True, True],
+        }[regime(s, a)]
+    )
+    if a < 2 * s + 1:
+        assert growth[0] == pytest.approx(2 ** (2 * s - a + 1), rel=0.05)
+
+
+# ---------------------------------------------------------------- the browser
+def opened(page: Page, app: str, query: str) -> None:
+    """The Learn tab with its texts."""
+    page.goto(f"{app}/?{query}")
+    page.wait_for_selector("#tab-learn .md-player[data-lesson]")
+
+
+def guess(page: Page, option: int) -> None:
+    """Choose and commit."""
+    page.locator("#tab-learn .md-lesson-options input").nth(option).check()
+    page.click("#tab-learn .md-commit")
+
+
+def test_guess_try_answer_and_a_reload(app: str, page: Page) -> None:
+    """The answer follows the guess; the page notices what is done in another tab; it lasts."""
+    text = words("en")["steps"]["trace-class"]
+    opened(page, app, "lesson=trace-class")
+    assert page.inner_text(".md-lesson-question") == text["question"]
+    for hidden in (".md-lesson-try", ".md-lesson-answer", ".md-reveal", "#learn-s"):
+        assert not page.is_visible(hidden), hidden
+    page.click(".md-commit")  # without a choice it commits nothing
+    assert page.get_attribute("#tab-learn .md-player", "data-guessed") == "false"
+    guess(page, 0)
+    assert page.is_visible(".md-lesson-try")
+    assert not page.is_visible(".md-lesson-answer")
+    assert page.locator(".md-lesson-options input").first.is_disabled()
+
+    page.click(".md-lesson-open")
+    page.wait_for_selector("#tab-priors .md-player[data-state=finished]")
+    asked, now = parse_qs(STEPS["trace-class"]["query"]), parse_qs(urlsplit(page.url).query)
+    assert now["tab"] == ["priors"]
+    assert now["lesson"] == ["trace-class"]
+    assert now["priors"] == asked["priors"]
+    assert page.inner_text(".md-guide-task") == text["try"]
+    page.wait_for_timeout(1500)
+    assert page.inner_text(".md-guide-seen") == ""  # nothing has been done yet
+    box = page.locator("#priors-s").get_by_role("spinbutton")
+    box.fill("0.9")
+    box.press("Tab")
+    page.wait_for_selector(".md-guide-seen:not(:empty)")
+    page.click(".md-guide-return")
+    page.wait_for_selector("#tab-learn .md-player[data-revealed=true]")
+    assert not page.is_visible(".md-guide")
+    assert text["options"][1] in page.inner_text(".md-lesson-result")
+    assert page.locator(".md-lesson-options .md-right").inner_text().startswith("s > 1")
+    assert page.locator(".md-lesson-math math").bounding_box()["height"] > 20  # type: ignore[index]
+
+    page.reload()
+    page.wait_for_selector("#tab-learn .md-player[data-revealed=true]")
+    assert page.get_attribute("#tab-learn .md-player", "data-tried") == "true"
+    assert page.locator(".md-lesson-options input").first.is_checked()
+    page.click(".md-lesson-over")
+    assert page.get_attribute("#tab-learn .md-player", "data-lesson") == "white-noise"
+    assert page.evaluate("localStorage.getItem('mldemo-lessons')") == "{}"
+
+
+def test_the_panel_by_keyboard_alone(app: str, page: Page) -> None:
+    """Arrow keys choose, Enter commits, the slider is moved, the page notices, Enter reveals."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.add_init_script(
+        "localStorage.setItem('mldemo-lessons', '[3, {')"
+    )  # anything may be there
+    opened(page, app, "tab=learn&lesson=8")
+    root = "#tab-learn .md-player"
+    page.keyboard.press("Tab")
+    for _ in range(60):
+        if page.evaluate("document.activeElement.type") == "radio":
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press(" ")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"{root}[data-guessed=true]")
+    assert page.locator(".md-lesson-options input").nth(1).is_checked()
+    page.wait_for_selector(f"{root}[data-regime=strong]")
+    assert page.is_visible("#learn-a")
+    page.wait_for_timeout(1200)
+    assert page.get_attribute(root, "data-tried") == "false"
+    box = page.locator("#learn-a").get_by_role("spinbutton")
+    box.focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("3")
+    page.keyboard.press("Tab")
+    page.wait_for_selector(f"{root}[data-regime=weak][data-tried=true]")
+    assert "s + 1 = 2.5 < a = 3 ≤ 2s + 1 = 4" in page.inner_text(f"{root} .md-verdict")
+    page.focus(".md-reveal")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"{root}[data-revealed=true]")
+    assert page.evaluate("document.activeElement.className") == "md-lesson-result"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_wrong_name_and_no_storage(app: str, page: Page) -> None:
+    """The page says which lessons there are, and works where a browser keeps nothing."""
+    page.add_init_script(
+        "Object.defineProperty(Storage.prototype, 'setItem', "
+        "{value() { throw new DOMException('no', 'QuotaExceededError'); }});"
+        "Object.defineProperty(Storage.prototype, 'getItem', "
+        "{value() { throw new DOMException('no', 'SecurityError'); }});"
+    )
+    opened(page, app, "tab=learn&lesson=nonsense")
+    note = page.inner_text(".md-lesson-note")
+    assert "nonsense" in note
+    assert "trace-class" in note
+    assert words("en")["words"]["unkept"] in note
+    guess(page, 1)
+    page.click(".md-reveal")
+    page.wait_for_selector("#tab-learn .md-player[data-revealed=true]")
+    assert page.inner_text(".md-lesson-result") == words("en")["words"]["right"]
+
+
+def test_a_link_for_a_class_does_what_it_says(app: str, page: Page) -> None:
+    """Values, hidden controls, lesson, large type: all of it in the link, and the page follows."""
+    opened(page, app, "tab=learn")
+    page.click(".md-maker summary")
+    page.select_option(".md-maker-tab", "solvers")
+    page.get_by_label("sampler", exact=True).select_option("ddim")
+    page.select_option(".md-maker-lesson", "solvers")
+    page.check(".md-maker-present")
+    page.locator('.md-maker-row[data-field="prior"]').get_by_label("hide").check()
+    page.locator('.md-maker-group input[value="hint"]').check()
+    page.locator('.md-maker-group input[value="watch"]').check()
+    page.click(".md-maker-copy")
+    page.wait_for_selector(".md-maker-out .md-copied:not(:empty)")
+    url = page.evaluate("navigator.clipboard.readText()")
+    wanted = {"tab": "solvers", "sampler": "ddim", "lesson": "solvers", "present": "1"}
+    found = {key: value[0] for key, value in parse_qs(urlsplit(url).query).items()}
+    assert wanted.items() <= found.items()
+    assert found["hide"] == "prior,hint,watch"
+    page.goto("about:blank")
+    page.goto(url)
+    page.wait_for_selector("#tab-solvers .md-player[data-state=finished]", timeout=PATIENCE)
+    assert "DDIM" in page.inner_text("#tab-solvers .md-what")
+    large = (
+        "parseFloat(getComputedStyle(document.querySelector('#tab-solvers .md-player')).fontSize)"
+    )
+    page.wait_for_function(f"{large} >= 20")
+    for part, there in (("#solvers-sampler", True), ("#solvers-prior", False)):
+        assert page.is_visible(part) is there
+    assert not page.is_visible("#tab-solvers .md-hint")
+    assert not page.is_visible("button[data-tab-id=watch]")
+    assert page.is_visible(".md-guide")
+    page.click(".md-guide-close")
+    assert not page.is_visible(".md-guide")
+    assert "lesson" not in page.url

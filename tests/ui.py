@@ -1,0 +1,143 @@
+"""The real app in a real browser, for the tests of the page: fixtures and small readers.
+
+Nothing is skipped: without Playwright or Chromium these tests fail. `MLDEMO_CHECKPOINTS` points
+the app to another bundle. A test file takes the fixtures by importing them.
+"""
+
+import base64
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000  # ms; what is measured is measured elsewhere, here a busy machine must do
+
+
+@contextmanager
+def serve(*arguments: str, **environment: str) -> Iterator[str]:
+    """The address of a freshly started app."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "app.py", "--device", "cpu", "--port", str(port), *arguments]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, **quiet)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert process.poll() is None, "app.py ended by itself"
+            try:
+                if httpx.get(url, timeout=5).status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        else:
+            pytest.fail("app.py served no page")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def app() -> Iterator[str]:
+    """One app for all tests of a session."""
+    with serve() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page; it may speak to 127.0.0.1 alone and log no error."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    requests, complaints = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    strangers = {u for u in requests if not u.startswith(("data:", "blob:"))}
+    assert {urlsplit(u).hostname for u in strangers} == {"127.0.0.1"}
+    assert not complaints
+
+
+class Tab:
+    """One tab of an open page."""
+
+    def __init__(self, page: Page, app: str, ident: str, query: str = "") -> None:
+        self.page, self.root = page, f"#tab-{ident} .md-player"
+        page.goto(f"{app}/?tab={ident}&{query}")
+        page.wait_for_selector(f"{self.root}[data-step]")
+
+    def facts(self) -> dict[str, str]:
+        """What the player says of itself in data attributes."""
+        return self.page.eval_on_selector(self.root, "e => ({...e.dataset})")
+
+    def text(self, name: str) -> str:
+        """The words of a part."""
+        return self.page.inner_text(f"{self.root} .md-{name}")
+
+    def finished(self) -> None:
+        """Wait for the end of a live run, drawn."""
+        self.page.wait_for_selector(f"{self.root}[data-mode=live][data-state=finished]")
+        self.page.wait_for_timeout(100)
+
+    def at(self, step: int) -> None:
+        """Wait until a step is drawn."""
+        self.page.wait_for_selector(f'{self.root}[data-step="{step}"]')
+
+    def canvas(self, name: str) -> np.ndarray:
+        """The pixels of a canvas, (height, width, 4)."""
+        read = """c => [c.width, c.height, btoa(Array.from(c.getContext('2d')
+            .getImageData(0, 0, c.width, c.height).data, v => String.fromCharCode(v)).join(''))]"""
+        width, height, text = self.page.eval_on_selector(f"{self.root} .md-{name}", read)
+        raw = np.frombuffer(base64.b64decode(text), np.uint8)
+        return raw.reshape(height, width, 4)
+
+    def pictures(self, name: str, n: int) -> np.ndarray:
+        """The grey pictures of a canvas, (count, N, N) in reading order."""
+        grey = self.canvas(name)[..., 0]
+        rows, columns = grey.shape[0] // n, grey.shape[1] // n
+        tiles = grey.reshape(rows, n, columns, n).swapaxes(1, 2)
+        return tiles.reshape(rows * columns, n, n)
+
+
+def number(text: str) -> float:
+    """The number in "3.5 %" and the like."""
+    found = re.search(r"-?[0-9.]+(e[+-]?[0-9]+)?", text)
+    assert found, text
+    return float(found[0])
