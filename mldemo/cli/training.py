@@ -96,7 +96,7 @@ def train(
     with progress_bar(plan.steps, "steps", run.step, hide=not leader) as bar:
         for progress in run.run(state, save_every):
             bar.update(1)
-            bar.set_postfix(level=progress.resolution, loss=f"{progress.loss:.4f}")
+            bar.set_postfix(level=progress.level, loss=f"{progress.loss:.4f}")
             if log:
                 log.add(progress)
             if leader and progress.finished_level is not None:

@@ -43,7 +43,7 @@ def build_app(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> gr.B
         ]
         demo.load(None, None, every, js=hub(f"hub.fromUrl({json.dumps(specs)})"))
         add_endpoints(place)
-    demo.queue(max_size=16, api_open=True)
+    demo.queue(max_size=16, api_open=False)  # open, it would let calls pass by the queue
     # gradio looks a thousand times a second whether somebody waits, and takes the interpreter from
     # the compute thread each time: 9 % of a core
     demo._queue.sleep_when_free = 0.02

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from mldemo.noise import LARGEST_SEED
 
@@ -36,7 +37,7 @@ class Field(ABC):
         """What the page must know to check a value, as JSON types."""
 
     @abstractmethod
-    def component(self, ident: str) -> gr.components.Component:
+    def component(self, ident: str) -> Component:
         """The gradio component, with `ident` as its id in the page."""
 
 
@@ -60,7 +61,7 @@ class Choice(Field):
         values = [value for _, value in self.options]
         return {"name": self.name, "default": self.default, "values": values}
 
-    def component(self, ident: str) -> gr.components.Component:
+    def component(self, ident: str) -> Component:
         """A menu or radio buttons."""
         kind = gr.Dropdown if self.menu else gr.Radio
         return kind(list(self.options), value=self.default, label=self.label, elem_id=ident)
@@ -88,7 +89,7 @@ class Whole(Field):
         bounds = {"low": self.low, "high": self.high, "whole": True}
         return {"name": self.name, "default": self.default} | bounds
 
-    def component(self, ident: str) -> gr.components.Component:
+    def component(self, ident: str) -> Component:
         """A slider or a number box."""
         if self.slider:
             return gr.Slider(
@@ -123,7 +124,7 @@ class Number(Field):
         bounds = {"low": self.low, "high": self.high, "whole": False}
         return {"name": self.name, "default": self.default} | bounds
 
-    def component(self, ident: str) -> gr.components.Component:
+    def component(self, ident: str) -> Component:
         """A slider."""
         return gr.Slider(
             self.low, self.high, self.default, step=self.step, label=self.label, elem_id=ident
@@ -159,7 +160,7 @@ class Several(Field):
         many = {"values": values, "least": self.least, "most": self.most}
         return {"name": self.name, "default": self.default} | many
 
-    def component(self, ident: str) -> gr.components.Component:
+    def component(self, ident: str) -> Component:
         """Check boxes."""
         return gr.CheckboxGroup(
             list(self.options), value=list(self.default), label=self.label, elem_id=ident
@@ -185,7 +186,7 @@ class Unseen(Field):
         """Name, default and length."""
         return {"name": self.name, "default": self.default, "longest": self.longest}
 
-    def component(self, ident: str) -> gr.components.Component:
+    def component(self, ident: str) -> Component:
         """There is none."""
         raise NotImplementedError(f"{ident} has no control")
 

@@ -8,7 +8,7 @@ an end when the page goes away or stops reading.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -74,7 +74,9 @@ class Line:
                 self._queue.remove(turn)
 
 
-async def compute(records: Iterator[Record], seconds: float = SECONDS) -> AsyncIterator[bytes]:
+async def compute(
+    records: Iterator[Record], seconds: float = SECONDS
+) -> AsyncGenerator[bytes, None]:
     """Encoded records, computed one ahead of the reader, paced, and ended after `seconds`."""
     loop = asyncio.get_running_loop()
 

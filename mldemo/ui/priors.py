@@ -91,7 +91,7 @@ class Spectrum:
             return "qₖ = 1/N² keeps Σ qₖ at 1, so the noise at every fixed frequency vanishes"
         if self.name == "fno":
             return "finitely many qₖ are not 0"
-        if self.diverges:
+        if self.diverges and s is not None:
             growth = "like log N" if s == CRITICAL else f"like N^{2 - 2 * s:.2g}"
             return (
                 f"s = {s:.2f} ≤ 1: Σ qₖ grows {growth}, there is no random function in the limit"

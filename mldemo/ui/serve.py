@@ -4,15 +4,17 @@ import os
 from typing import Any
 
 import gradio as gr
+from gradio.route_utils import FnIndexInferError
 from gradio.themes import Default
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from mldemo.ui.live import Live
+from mldemo.ui.live import Live, sentence
 from mldemo.ui.tab import STATIC, version
 
 HOSTS = ("localhost", "127.0.0.1", "*.hf.space")
@@ -41,20 +43,32 @@ def trusted_hosts(more: str | None = None) -> list[str]:
     return [*HOSTS, *(h.strip() for h in more.split(",") if h.strip())]
 
 
+def _no_such_call(request: Request, error: Exception) -> Response:
+    """A 404 where gradio would fail with a 500: an endpoint or an argument that there is not."""
+    if not any(part in request.url.path for part in ("/gradio_api/call/", "/gradio_api/queue/")):
+        raise error
+    return JSONResponse({"detail": f"there is no such call: {sentence(error)}"}, 404)
+
+
 def launch_options(demo: gr.Blocks, root_path: str | None = None) -> dict[str, Any]:
     """What `demo.launch` needs: looks, our routes, a guard of hosts, nothing that phones home."""
     fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans")
     fonts = (*fonts, "sans-serif")
     mono = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")
+    theme = Default(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=mono).set(
+        button_primary_background_fill="*primary_600",  # 500 is too light for white letters
+        button_primary_background_fill_hover="*primary_700",
+    )
     routes = [
         Mount(f"/mldemo/{version()}", Kept(directory=STATIC), name="mldemo-static"),
         Route("/mldemo/live/{tab}", _LIVE[id(demo)].answer, name="mldemo-live"),
     ]
+    refused = dict.fromkeys((FnIndexInferError, KeyError, TypeError), _no_such_call)
     guard = Middleware(TrustedHostMiddleware, allowed_hosts=trusted_hosts())
     return {
-        "theme": Default(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=mono),
+        "theme": theme,
         "css_paths": STATIC / "style.css",
-        "app_kwargs": {"routes": routes, "middleware": [guard]},
+        "app_kwargs": {"routes": routes, "middleware": [guard], "exception_handlers": refused},
         "root_path": root_path,
         "run_history": False,
         "footer_links": [],

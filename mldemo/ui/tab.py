@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 import torch
+from gradio.components import Component
 
 from mldemo.ui.fields import Field, Unseen, Whole, read_all
 from mldemo.ui.live import Record, Source
@@ -87,7 +88,7 @@ def template(name: str) -> str:
     return text.replace("<!-- player -->", (STATIC / "player.html").read_text("utf-8"))
 
 
-def build_tab(tab: Tab) -> list[gr.components.Component]:
+def build_tab(tab: Tab) -> list[Component]:
     """Put the tab into the page that is being built, and return its fields' components."""
     spec = {
         "tab": tab.id,
@@ -127,7 +128,7 @@ def build_tab(tab: Tab) -> list[gr.components.Component]:
     return components
 
 
-def _component(tab: Tab, f: Field) -> gr.components.Component:
+def _component(tab: Tab, f: Field) -> Component:
     ident = f"{tab.id}-{f.name}"
     if f.name != "seed" or not isinstance(f, Whole):
         return f.component(ident)

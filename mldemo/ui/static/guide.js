@@ -1,6 +1,6 @@
 // While a lesson is tried in another tab: a bar with the task that notices when it is done.
-import { keep, shown } from "./hub.js";
-import { load, observe, openTab, wanted } from "./lessons.js";
+import { keep, show, shown } from "./hub.js";
+import { load, observe, wanted } from "./lessons.js";
 
 let bar = null;
 export async function follow() {
@@ -39,7 +39,7 @@ export async function follow() {
   $("return").addEventListener("click", () => {
     const step = now();
     if (step && progress.of(step.id).tried) progress.set(step.id, { open: true });
-    openTab("learn");
+    show("learn");
     update();
   });
   $("close").addEventListener("click", () => { keep("lesson", null); update(); });

@@ -77,9 +77,12 @@ function dress(query) { // lecturer mode: large type, chosen parts hidden
   style.textContent = rules.join(",") + "{display:none !important}";
   document.head.append(style);
 }
-function show(id, tries = 40) { // press gradio's own button, as soon as it is there
+export function show(id, tries = 40) { // press gradio's own button, as soon as it is there
   const button = document.querySelector(`button[role=tab][data-tab-id="${CSS.escape(id)}"]`);
-  if (button) return button.click();
+  if (button) {
+    button.scrollIntoView({ block: "nearest", inline: "nearest" });
+    return button.click();
+  }
   const menu = document.querySelector(".overflow-menu"); // on a narrow screen: known by its title
   const item = [...(menu?.querySelectorAll(".overflow-dropdown button") ?? [])]
     .find((b) => b.textContent.trim() === tabOf(id).title);
@@ -126,7 +129,7 @@ export function keep(name, value) { // what belongs to the page and not to a tab
 }
 export const shown = () => active;
 export const now = () => [...tabs].filter(([, tab]) => tab.fields)
-  .map(([id, { fields, values }]) => ({ id, fields, values }));
+  .map(([id, { title, fields, values }]) => ({ id, title, fields, values }));
 export function link(every = false) { // every: with defaults too, so that it outlives them
   const url = new URL(location.href), tab = tabOf(active);
   url.search = search();

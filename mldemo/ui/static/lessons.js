@@ -1,5 +1,5 @@
 // What a lesson is: its words, what it waits for, and what this browser remembers of it.
-import { link, shown } from "./hub.js";
+import { link, now, shown } from "./hub.js";
 
 const KEY = "mldemo-lessons", EVERY = 350;
 const json = async (name) => (await fetch(new URL(name, import.meta.url))).json();
@@ -24,12 +24,7 @@ export function address(step) { // where a step is tried; the page's own setting
     if (query().has(name)) out.set(name, query().get(name));
   return "?" + out.toString().replaceAll("%2C", ",");
 }
-export function tabTitle(id) {
-  return document.querySelector(`button[role=tab][data-tab-id="${CSS.escape(id)}"]`)?.textContent.trim() ?? id;
-}
-export function openTab(id) {
-  document.querySelector(`button[role=tab][data-tab-id="${CSS.escape(id)}"]`)?.click();
-}
+export const tabTitle = (id) => now().find((tab) => tab.id === id)?.title ?? id;
 
 // ---------------------------------------------------------------- what was done
 function fits(wish, text) {
@@ -43,8 +38,8 @@ const all = (wishes, get) => Object.entries(wishes ?? {}).every(([name, wish]) =
 function met({ tab, data, values }) {
   const root = document.querySelector(`#tab-${tab} .md-player`);
   if (shown() !== tab || !root) return false;
-  const now = new URL(link(true)).searchParams;
-  return all(data, (name) => root.dataset[name]) && all(values, (name) => now.get(name));
+  const query = new URL(link(true)).searchParams;
+  return all(data, (name) => root.dataset[name]) && all(values, (name) => query.get(name));
 }
 // Twice in a row: between a change and the run that follows it the old run looks finished.
 export function observe(tick) {

@@ -92,7 +92,7 @@ export function create({ root, player, spec, view, runner }) {
   function table(name, caption, head, body) {
     const box = $(name), cells = (tag, list) => list.map((v, i) => {
       const cell = document.createElement(i || tag === "th" ? tag : "th");
-      cell.scope = tag === "th" ? "col" : "row";
+      if (cell.tagName === "TH") cell.scope = tag === "th" ? "col" : "row";
       cell.textContent = v;
       return cell;
     });
