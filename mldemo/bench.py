@@ -153,7 +153,7 @@ def training(rounds: int = 4) -> Iterator[dict[str, Any]]:
         }
 
 
-def _training_step(network: torch.nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], None]:
+def _training_step(network: torch.nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
     optimizer = torch.optim.AdamW(network.parameters())
 
     def step() -> None:

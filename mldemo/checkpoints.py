@@ -223,8 +223,16 @@ def load_checkpoint(
 
 
 def load_statistics(name: str, folder: Path = BUNDLE) -> tuple[Statistics, dict[str, Any]]:
-    """Only the data's mean and spectrum, and the record: quick, without any network."""
-    tensors, record = parse(read_verified(name, folder)[0], name)
+    """Only the data's mean and spectrum, and the record: quick, without any network.
+
+    A whole copy in the folder is taken before the Hub is asked, since the page is built with it.
+    """
+    entry = manifest_entry(name, folder)
+    try:
+        raw = _verified(folder / Path(entry["file"]).name, entry)
+    except CheckpointError:
+        raw = find(name, folder).raw
+    tensors, record = parse(raw, name)
     return Statistics(tensors["data.mean"], tensors["data.power"]), record
 
 

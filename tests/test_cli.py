@@ -135,7 +135,7 @@ def test_the_bundle_verifies(run) -> None:
     """The checkpoints that the project ships."""
     code, text, _ = run("verify")
     assert code == 0, text
-    assert {"mnist-bessel-16", "mnist-bessel-32", "mnist-bessel-64"} <= set(text.split())
+    assert {"mnist-family-16", "mnist-family-32", "mnist-family-64"} <= set(text.split())
 
 
 def test_the_same_seed_shows_the_same_digits(run, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_guess_try_answer_and_a_reload(app: str, page: Page) -> None:
     page.wait_for_selector(".md-guide-seen:not(:empty)")
     page.click(".md-guide-return")
     page.wait_for_selector("#tab-learn .md-player[data-revealed=true]")
-    assert not page.is_visible(".md-guide")
+    page.wait_for_selector(".md-guide", state="hidden")
     assert text["options"][1] in page.inner_text(".md-lesson-result")
     assert page.locator(".md-lesson-options .md-right").inner_text().startswith("s > 1")
     assert page.locator(".md-lesson-math math").bounding_box()["height"] > 20  # type: ignore[index]

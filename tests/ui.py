@@ -4,6 +4,7 @@ Nothing is skipped: without Playwright or Chromium these tests fail. `MLDEMO_CHE
 the app to another bundle. A test file takes the fixtures by importing them.
 """
 
+import atexit
 import base64
 import os
 import re
@@ -12,7 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -61,16 +63,22 @@ def serve(*arguments: str, **environment: str) -> Iterator[str]:
         process.wait(20)
 
 
-@pytest.fixture(scope="session")
-def app() -> Iterator[str]:
-    """One app for all tests of a session."""
-    with serve() as url:
-        yield url
+@cache
+def _shared_app() -> str:
+    served = ExitStack()
+    atexit.register(served.close)
+    return served.enter_context(serve())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def app() -> str:
+    """One app for all test files that ask for it."""
+    return _shared_app()
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
+    """Debian's Chromium, one for each test file: Playwright's loop must end with the file."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield chromium

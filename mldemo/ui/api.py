@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
+from gradio.events import api
 from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
 from PIL.Image import Image
 
 from mldemo.images import sheet
@@ -41,7 +43,7 @@ CONCURRENCY = {"concurrency_limit": RUNNING, "concurrency_id": "compute"}
 def add_endpoints(place: Place) -> None:
     """Register all of them in the page that is being built."""
     for function in (sample, frames, noise, prior_spectrum):
-        gr.api(_guarded(function, place), api_name=function.__name__, **CONCURRENCY)
+        api(_guarded(function, place), api_name=function.__name__, **CONCURRENCY)
 
 
 def _guarded(function: Callable[..., Any], place: Place) -> Callable[..., Any]:
@@ -89,7 +91,7 @@ def _picture(image: Image, name: str) -> dict[str, Any]:
     """A picture as a file of gradio's cache, named by its contents, deleted after an hour."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    path = save_bytes_to_cache(buffer.getvalue(), name, cache_dir=gr.utils.get_upload_folder())
+    path = save_bytes_to_cache(buffer.getvalue(), name, cache_dir=get_upload_folder())
     return gr.FileData(path=path, orig_name=name, mime_type="image/png").model_dump()
 
 

@@ -1,0 +1,227 @@
+"""Many visitors at once, rude ones, ones that leave: what stays behind, and who is served."""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client
+from playwright.sync_api import Browser
+from ui import PATIENCE, browser, page, serve
+
+from mldemo.ui.wire import decode
+
+__all__ = ["browser", "page"]
+GOOD = {"score": "gaussian", "n": "16", "steps": "4", "count": "1", "sampler": "ddim"}
+LONG = "score=gaussian&n=128&count=16&steps=100&sampler=heun"
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Served:
+    """An app of our own, whose process and temporary files we may look at."""
+
+    def __init__(self, url: str, temporary: Path) -> None:
+        self.url, self.temporary = url, temporary
+        port = url.rpartition(":")[2].encode()
+        asked = {p: self._arguments(p) for p in Path("/proc").glob("[0-9]*")}
+        (self.process,) = [p for p, words in asked.items() if words[-2:] == [b"--port", port]]
+
+    @staticmethod
+    def _arguments(process: Path) -> list[bytes]:
+        try:
+            return (process / "cmdline").read_bytes().split(b"\0")[:-1]
+        except OSError:  # it has just ended
+            return []
+
+    def run(self, tab: str = "watch", **query: str) -> list[tuple[dict, dict]]:
+        """The records of a live run."""
+        answer = httpx.get(f"{self.url}/mldemo/live/{tab}", params=query, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return list(decode(answer.content))
+
+    def ask(self, query: str, tab: str = "watch") -> socket.socket:
+        """A connection that has asked for a run and takes little."""
+        host, port = self.url.removeprefix("http://").split(":")
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.connect((host, int(port)))
+        s.settimeout(5)
+        s.sendall(f"GET /mldemo/live/{tab}?{query} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        return s
+
+    def work(self, seconds: float = 1.0) -> float:
+        """The share of a core that the app takes."""
+        before = self._ticks()
+        time.sleep(seconds)
+        return (self._ticks() - before) / TICKS / seconds
+
+    def _ticks(self) -> int:
+        words = (self.process / "stat").read_text().rpartition(")")[2].split()
+        return int(words[11]) + int(words[12])
+
+    def idles(self, within: float = 20) -> bool:
+        """Whether it comes to rest."""
+        until = time.monotonic() + within
+        while time.monotonic() < until:
+            if self.work() < 0.05:
+                return True
+        return False
+
+    def memory(self) -> float:
+        """Resident megabytes."""
+        pages = int((self.process / "statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def files(self) -> set[str]:
+        """All that lies in its temporary folder."""
+        return {str(p) for p in self.temporary.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One app for this file."""
+    temporary = tmp_path_factory.mktemp("temporary")
+    with serve(TMPDIR=str(temporary)) as url:
+        yield Served(url, temporary)
+
+
+def test_eight_programs_at_once_each_get_every_frame(served: Served) -> None:
+    """Through gradio_client; each gets its own seed's run."""
+    together = threading.Barrier(8)
+
+    def use(seed: int) -> list[dict[str, Any]]:
+        client = Client(served.url, verbose=False)
+        together.wait(60)
+        asked = {"resolution": 32, "steps": 20, "count": 4, "score": "gaussian", "seed": seed}
+        job = client.submit(**asked, api_name="/frames")
+        job.result(120)
+        return job.outputs()
+
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(use, range(8)))
+    for frames in runs:
+        assert [frame["step"] for frame in frames] == list(range(21))
+    assert len({frames[-1]["x0"] for frames in runs}) == 8
+
+
+def test_the_line_is_bounded_and_says_so(served: Served) -> None:
+    """Whoever comes when it is full gets a 503 and a sentence; when it empties all is well."""
+    sockets = [served.ask(LONG) for _ in range(20)]
+    try:
+        for s in sockets:
+            assert s.recv(64).startswith(b"HTTP/1.1 200")
+        answer = httpx.get(f"{served.url}/mldemo/live/watch", params=GOOD, timeout=60)
+        assert answer.status_code == 503
+        assert "20 runs are under way or waiting" in answer.text
+    finally:
+        for s in sockets:
+            s.close()
+    assert served.run(**GOOD)[-1][0]["kind"] == "end"
+    assert served.idles()
+
+
+def test_who_never_reads_is_dropped(served: Served) -> None:
+    """Four of them take every place; their connections end, and a fifth run is served."""
+    memory = served.memory()
+    sockets = [served.ask(LONG) for _ in range(4)]
+    time.sleep(2)
+    assert served.run(**GOOD)[-1][0]["kind"] == "end"
+    assert served.memory() < memory + 60
+    for s in sockets:
+        raw = b""
+        while part := s.recv(1 << 16):  # a connection that is kept would time out here
+            raw += part
+        assert b'"last"' not in raw
+        s.close()
+    assert served.idles()
+
+
+def test_reload_and_close_stop_the_work(served: Served, browser: Browser) -> None:
+    """A page that was reloaded computes one run, not two; a closed one computes none."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    player = "#tab-watch .md-player"
+    begun = "e => +document.querySelector(e)?.dataset.frames >= 2"
+    page.goto(f"{served.url}/?tab=watch&{LONG}")
+    page.wait_for_function(begun, arg=player)
+    page.reload()  # its address asks for the run again
+    page.wait_for_function(begun, arg=player)
+    assert served.work() > 0.05
+    page.click("#watch-stop")
+    page.wait_for_selector(f"{player}[data-state=stopped]")
+    page.evaluate("document.title")
+    assert served.idles()
+    page.reload()
+    page.wait_for_function(begun, arg=player)
+    assert served.work() > 0.05
+    context.close()
+    assert served.idles()
+
+
+def test_a_hundred_runs_leave_nothing(served: Served) -> None:
+    """No file, no open one, and less than 20 MB."""
+    queries = [
+        ("watch", {"n": "16", "steps": "4", "count": "4"}),
+        ("watch", {"n": "32", "steps": "4", "count": "4", "score": "empirical"}),
+        ("resolution", {"finest": "32", "steps": "2"}),
+        ("priors", {"n": "32"}),
+    ]
+
+    def all_of_them() -> None:
+        for tab, query in queries:
+            kinds = [meta["kind"] for meta, _ in served.run(tab, **query)]
+            assert kinds[-1] == "end"
+
+    for _ in range(5):  # models are loaded, caches are full
+        all_of_them()
+    memory, files, handles = served.memory(), served.files(), self_handles(served)
+    for _ in range(25):
+        all_of_them()
+    assert served.files() == files
+    assert self_handles(served) <= handles + 2
+    assert served.memory() < memory + 20
+
+
+def self_handles(served: Served) -> int:
+    """How many files and connections the app holds open."""
+    return len(list((served.process / "fd").iterdir()))
+
+
+def test_foreign_hosts_are_refused_everywhere(served: Served) -> None:
+    """The page, its API, live runs: whatever a foreign name asks for."""
+    for path in ("/", "/config", "/gradio_api/info", "/mldemo/live/watch"):
+        for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80"):
+            assert httpx.get(served.url + path, headers={"Host": host}).status_code == 400
+
+
+def test_there_is_no_monitoring_and_no_foreign_file(served: Served) -> None:
+    """Neither numbers about visitors nor files of the machine."""
+    for path in ("/monitoring/summary", "/gradio_api/monitoring/summary"):
+        assert httpx.get(served.url + path).status_code in (403, 404)
+    for path in (
+        "/etc/passwd",
+        f"{Path(__file__).resolve()}",
+        "app.py",
+        "checkpoints/manifest.json",
+    ):
+        answer = httpx.get(f"{served.url}/gradio_api/file={path}")
+        assert answer.status_code in (403, 404)
+        assert "Traceback" not in answer.text
+
+
+def test_an_upload_has_a_limit(served: Served) -> None:
+    """A megabyte is refused, and leaves no file."""
+    files = served.files()
+    big = {"files": ("x.png", b"\0" * 1_000_000)}
+    answer = httpx.post(f"{served.url}/gradio_api/upload", files=big)
+    assert 400 <= answer.status_code < 500
+    assert json.dumps(answer.text).count("Traceback") == 0
+    assert served.files() == files
