@@ -5,20 +5,20 @@ import os
 import sys
 from pathlib import Path
 
-for name, value in {
-    "HF_HUB_DISABLE_XET": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_ETAG_TIMEOUT": "3",
-    "HF_HUB_DOWNLOAD_TIMEOUT": "5",
+SETTINGS = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     # Half the cores compute; browser and server want the rest, and a team that is interrupted
-    # waits for its slowest thread. On two cores with the browser this is 16 against 12 frames/s.
+    # waits for its slowest thread. On two cores with the browser this is 20 against 18 frames/s.
     "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2)),
-}.items():
+}
+for name, value in SETTINGS.items():
     os.environ.setdefault(name, value)  # before gradio and torch are imported
 
 from mldemo.checkpoints import BUNDLE  # noqa: E402
-from mldemo.pipeline import choose_device, tune_process  # noqa: E402
+from mldemo.hub import configure_client  # noqa: E402
+from mldemo.machine import choose_device, tune_process  # noqa: E402
+
+configure_client()  # gradio imports it
 
 ON_SPACE = "SPACE_ID" in os.environ
 parser = argparse.ArgumentParser(description="mldemo: noise into digits, in the browser")

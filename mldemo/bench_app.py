@@ -11,7 +11,6 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,7 +88,7 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=START_SECONDS) as answer:
             return answer.status == 200
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False
 
 
@@ -142,7 +141,8 @@ def _seconds(page: Any, milliseconds: str) -> float:
 
 def _rate(page: Any) -> float:
     """Frames a second between the first and the last that were drawn, skipped ones not counted."""
-    times = page.evaluate("Object.values(Object.fromEntries(drawn.map((d) => [d[3], d[0]])))")
+    live = "drawn.filter((d) => d[1] === 'live').map((d) => [d[3], d[0]])"
+    times = page.evaluate(f"Object.values(Object.fromEntries({live}))")
     return round(1000 * (len(times) - 1) / (max(times) - min(times)), 1)
 
 

@@ -8,7 +8,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mldemo.checkpoints import FORMAT, checkpoint_names, manifest_entry, read_manifest, write_file
+from mldemo.checkpoints import (
+    FORMAT,
+    checkpoint_names,
+    manifest_entry,
+    prior_names,
+    read_manifest,
+    write_file,
+)
 from mldemo.images import sheet, write_image
 from mldemo.pipeline import GENERATED_DIGITS, Request, pixels, prepare
 
@@ -49,8 +56,8 @@ def draw_sheets(folder: Path, device: torch.device) -> Iterator[Path]:
     """sheets/NAME-PRIOR.png for every checkpoint and each prior that it was trained with."""
     (folder / "sheets").mkdir(exist_ok=True)
     for name in checkpoint_names(folder):
-        for prior in manifest_entry(name, folder)["priors"]:
-            yield draw_levels(name, prior["name"], folder, device)
+        for prior in prior_names(manifest_entry(name, folder)):
+            yield draw_levels(name, prior, folder, device)
 
 
 def draw_levels(

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from mldemo import hub
 from mldemo.data import Statistics
+from mldemo.files import write_json
 from mldemo.priors import Prior, prior_from_dict
 from mldemo.sde import Schedule
 
@@ -86,6 +87,11 @@ def checkpoint_names(folder: Path = BUNDLE) -> list[str]:
     manifest = read_manifest(folder)
     names = [n for n, entry in manifest["files"].items() if entry.get("kind") == "checkpoint"]
     return sorted(names, key=lambda n: n != manifest.get("default"))
+
+
+def prior_names(entry: dict[str, Any]) -> list[str]:
+    """The priors that a file of a manifest was trained with; none if it is no checkpoint."""
+    return [prior["name"] for prior in entry.get("priors", [])]
 
 
 def manifest_entry(name: str, folder: Path = BUNDLE) -> dict[str, Any]:
@@ -297,6 +303,4 @@ def write_file(
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Replace the manifest of a folder in one move."""
-    part = folder / "manifest.part"
-    part.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-    os.replace(part, folder / "manifest.json")
+    write_json(folder / "manifest.json", manifest)

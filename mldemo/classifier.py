@@ -118,7 +118,7 @@ def train(
     network: Classifier,
     fields: Tensor,
     labels: Tensor,
-    epochs: int = 30,
+    epochs: int,
     seed: int = 0,
     batch: int = 100,
     learning_rate: float = 3e-3,
@@ -161,7 +161,7 @@ class Fit:
     accuracy of the rounded ones on the test part, and writes both.
     """
 
-    def __init__(self, data: Path, epochs: int = 20, seed: int = 0, width: int = 16) -> None:
+    def __init__(self, data: Path, epochs: int = 16, seed: int = 0, width: int = 16) -> None:
         if not 1 <= epochs <= 1000:
             raise ValueError(f"epochs must be from 1 to 1000, got {epochs}")
         if not 1 <= width <= 64:

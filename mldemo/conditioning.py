@@ -28,7 +28,7 @@ from mldemo.sde import Schedule, per_sample
 from mldemo.spectral import apply_multiplier, bandwidth, check_resolution, frequencies
 
 METHODS = ("linear", "guided")
-MOST_ITERATIONS = 60  # of conjugate gradients; see `Pixels.solve`
+MOST_ITERATIONS = 60  # of conjugate gradients
 RIDGE = 1e-6
 
 

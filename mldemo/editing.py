@@ -19,9 +19,7 @@ from mldemo.samplers import (
     Denoise,
     Increment,
     State,
-    brownian_fields,
     default_times,
-    initial_state,
     sample,
 )
 from mldemo.sde import END, Schedule, check_time, diffuse
@@ -167,15 +165,11 @@ def edit(run: Run, clean: Tensor, wish: Edit) -> Iterator[State]:
     indices = list(range(r.count))
     clean = clean.to(run.device, torch.float32).expand(r.count, -1, -1, -1)
     noise = run.prior.draw(r.seed, indices, n, device=run.device)
-    increments = None
-    if r.sampler == "euler":
-        increments = brownian_fields(run.prior, r.seed, indices, n, run.device)
-    loop = (r.sampler, r.steps, run.schedule, increments)
+    loop = (r.sampler, r.steps, run.schedule, run.increments(indices))
     if wish.kind == "denoise":
         return denoise_from(run.denoise, clean, noise, wish.time, *loop)
     known = wish.known(n)
-    start = initial_state(
-        run.prior, run.statistics, run.schedule, r.seed, indices, n, device=run.device
-    )
     data = (run.prior, run.statistics.spectrum(n))
-    return complete(run.denoise, start, noise, clean, known, *data, *loop, wish.method)
+    return complete(
+        run.denoise, run.start(indices), noise, clean, known, *data, *loop, wish.method
+    )

@@ -57,10 +57,15 @@ class Pin:
         return f"{self.repo}@{self.revision[:12]}"
 
 
-def client() -> Any:
-    """The package `huggingface_hub`, told not to phone home and not to wait long."""
+def configure_client() -> None:
+    """Tell the client not to phone home and not to wait long, before anybody imports it."""
     for name, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
+
+
+def client() -> Any:
+    """The package `huggingface_hub`, configured."""
+    configure_client()
     import huggingface_hub
 
     return huggingface_hub

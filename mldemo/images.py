@@ -1,16 +1,14 @@
 """Fields as files: .npy, contact sheets, animations. Each file appears whole or not at all."""
 
 import math
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from mldemo.files import write_whole
 from mldemo.pipeline import pixels
 
 SIDE = 64  # a tile of a sheet has at least this many screen pixels
@@ -36,27 +34,16 @@ def sheet(
     return Image.fromarray(canvas)
 
 
-def _whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file beside `path`, then move it there."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            write(file)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def write_image(path: Path, image: Image.Image) -> None:
     """A picture as .png."""
-    _whole(path, lambda file: image.save(file, "PNG", optimize=True))
+    write_whole(path, lambda file: image.save(file, "PNG", optimize=True))
 
 
 def write_fields(path: Path, parts: list[Tensor]) -> None:
     """Fields (B, 1, N, N) as float32 .npy (B, N, N), unclipped, or as a .png sheet."""
     fields = torch.cat(parts)[:, 0]
     if path.suffix.lower() == ".npy":
-        _whole(path, lambda file: np.save(file, fields.numpy().astype(np.float32)))
+        write_whole(path, lambda file: np.save(file, fields.numpy().astype(np.float32)))
     else:
         write_image(path, sheet(pixels(fields)))
 
@@ -70,4 +57,4 @@ def write_gif(path: Path, frames: list[tuple[Tensor, Tensor]], seconds: float = 
     first, *rest = pictures
     times = [int(1000 * seconds)] * len(rest) + [2000]
     options = {"save_all": True, "append_images": rest, "duration": times, "loop": 0}
-    _whole(path, lambda file: first.save(file, "GIF", **options))
+    write_whole(path, lambda file: first.save(file, "GIF", **options))

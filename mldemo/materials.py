@@ -29,9 +29,7 @@ from mldemo.spectral import (
 LARGEST_COUNT, LARGEST_GRID = 100_000, 2048
 _BAND = 64  # the Gaussian field lies in H_64
 _FINER = 8  # the phases are projected from a grid this much finer than the level
-_STREAM = (
-    2  # of Philox; `mldemo.noise` owns 0 and 1, so data and noise of one seed are independent
-)
+_STREAM = 5  # of Philox; 0 to 4 are taken: noise, Brownian paths, filters, training, families
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,8 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def field_from_greys(greys: np.ndarray, resolution: int, invert: bool = False) -> Tensor:
-    """uint8 greys (h, w) as a field (1, 1, N, N), float32: 0 -> -1, 255 -> 1, centre square.
-
-    `invert` turns dark ink on white paper into the light strokes on black of the digits.
-    """
+def field_from_greys(greys: np.ndarray, resolution: int) -> Tensor:
+    """uint8 greys (h, w) as a field (1, 1, N, N), float32: 0 -> -1, 255 -> 1, centre square."""
     check_resolution(resolution)
     if not isinstance(greys, np.ndarray) or greys.dtype != np.uint8 or greys.ndim != 2:
         what = getattr(greys, "dtype", type(greys).__name__)
@@ -75,7 +72,7 @@ def field_from_greys(greys: np.ndarray, resolution: int, invert: bool = False) -
     square = Image.fromarray(np.ascontiguousarray(greys[top : top + side, left : left + side]))
     scaled = square.convert("F").resize((FINEST, FINEST), Image.Resampling.BICUBIC)
     field = torch.from_numpy(np.asarray(scaled, dtype=np.float32) / 127.5 - 1)
-    return resample((-field if invert else field)[None, None], resolution)
+    return resample(field[None, None], resolution)
 
 
 def picture_from_text(text: str) -> np.ndarray:

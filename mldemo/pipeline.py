@@ -4,13 +4,10 @@
 `Run.frames()` yields one `Frame` per solver state. `pixels` is the one place that clips.
 """
 
-import ctypes
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +24,7 @@ from mldemo.checkpoints import (
     load_statistics,
     manifest_entry,
     parse,
+    prior_names,
     read_manifest,
     read_verified,
 )
@@ -37,10 +35,12 @@ from mldemo.priors import PRIORS, VARIED, Prior, Standard, fit_matched
 from mldemo.samplers import (
     SAMPLERS,
     Denoise,
+    Increment,
     brownian_fields,
     check_steps,
     default_times,
     initial_state,
+    network_calls,
     sample,
 )
 from mldemo.sde import Schedule
@@ -111,7 +111,7 @@ class Request:
     @property
     def calls(self) -> int:
         """How often the denoiser is asked."""
-        return 2 * self.steps - 1 if self.sampler == "heun" else self.steps
+        return network_calls(self.sampler, self.steps)
 
     @property
     def work(self) -> int:
@@ -150,26 +150,10 @@ def pixels(field: Tensor) -> Tensor:
     return ((field + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def choose_device(wish: str = "auto") -> torch.device:
-    """The device called for: "auto" takes cuda, then mps, then cpu; an absent one raises."""
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
-    if wish == "auto":
-        return torch.device(next(d for d in ("cuda", "mps", "cpu") if present[d]))
-    if wish not in present:
-        raise ValueError(f"device must be one of auto, {', '.join(present)}, got {wish!r}")
-    if not present[wish]:
-        here = ", ".join(d for d, there in present.items() if there)
-        raise ValueError(f"device {wish} is not available here; there is: {here}")
-    return torch.device(wish)
-
-
 def checkpoints_for(prior: str, folder: Path = BUNDLE) -> list[str]:
     """The checkpoints trained with this prior, the default first."""
-    return [
-        name
-        for name in checkpoint_names(folder)
-        if any(p["name"] == prior for p in manifest_entry(name, folder)["priors"])
-    ]
+    files = read_manifest(folder)["files"]
+    return [name for name in checkpoint_names(folder) if prior in prior_names(files[name])]
 
 
 @lru_cache(maxsize=4)
@@ -229,6 +213,18 @@ class Run:
         """σ_t of all states."""
         return self.schedule.sigma(torch.tensor(self.times, dtype=torch.float64)).tolist()
 
+    def start(self, indices: list[int]) -> Tensor:
+        """x_T of these samples, on the run's device."""
+        where = (self.prior, self.statistics, self.schedule, self.request.seed, indices)
+        return initial_state(*where, self.request.resolution, device=self.device)
+
+    def increments(self, indices: list[int]) -> Increment | None:
+        """Their Brownian increments, if the sampler is stochastic."""
+        r = self.request
+        if r.sampler != "euler":
+            return None
+        return brownian_fields(self.prior, r.seed, indices, r.resolution, self.device)
+
     def frames(self, indices: Sequence[int] | None = None) -> Iterator[Frame]:
         """Compute the run, one frame per solver state: steps + 1 of them.
 
@@ -238,11 +234,7 @@ class Run:
         r = self.request
         start = last = time.perf_counter()
         indices = list(range(r.count) if indices is None else indices)
-        where = (self.prior, self.statistics, self.schedule, r.seed, indices, r.resolution)
-        x = initial_state(*where, device=self.device)
-        noise = None
-        if r.sampler == "euler":
-            noise = brownian_fields(self.prior, r.seed, indices, r.resolution, self.device)
+        x, noise = self.start(indices), self.increments(indices)
         states = sample(self.denoise, x, r.sampler, r.steps, self.schedule, noise)
         for state in states:
             t = torch.tensor(state.time, dtype=torch.float64)
@@ -304,7 +296,7 @@ def _learned(request: Request, device: torch.device, folder: Path) -> Run:
             f"these scores work without one: {', '.join(EXACT_SCORES)}"
         )
     name = request.checkpoint or known[0]
-    trained = [p["name"] for p in manifest_entry(name, folder)["priors"]]
+    trained = prior_names(manifest_entry(name, folder))
     if request.prior not in trained:
         raise ValueError(
             f"checkpoint {name} was trained with {', '.join(trained)}, not with {request.prior}: "
@@ -353,20 +345,3 @@ def request_from(values: dict[str, Any]) -> Request:
                 value = int(value)
         whole[name] = value
     return Request(**whole)
-
-
-def tune_process(threads: int | None = None) -> None:
-    """Use every core (OMP_NUM_THREADS has the last word), and keep freed memory for the next step.
-
-    By default glibc hands large blocks back to the system at once, and every layer of every step
-    then pays for fresh pages: 16 images at 128² ran 3 times slower. Elsewhere nothing happens.
-    """
-    if threads is not None or "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(threads or os.cpu_count() or 1)
-    # malloc.h: what to keep, how many blocks go past the heap, how many heaps there are
-    trim_threshold, mmap_max, arena_max = -1, -4, -8
-    with suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_max, 0)
-        mallopt(arena_max, 1)

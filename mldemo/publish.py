@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mldemo import hub
-from mldemo.checkpoints import find, read_manifest, write_manifest
+from mldemo.checkpoints import find, prior_names, read_manifest, write_manifest
 
 TASK = "unconditional-image-generation"
 DATA_SETS = {  # name: its id on the Hub, and whose it is
@@ -110,7 +110,7 @@ def model_card(manifest: dict[str, Any], repo: str, picture: str | None = None) 
     text = CARD.format(
         repo=repo,
         default=default,
-        prior=_priors(files[default])[0],
+        prior=prior_names(files[default])[0],
         picture=f"\n![One seed on four grids]({picture})\n" if picture else "",
         rows="\n".join(_row(entry) for entry in files.values()),
         metrics=table + "\n".join(measured) + "\n" if measured else "",
@@ -122,12 +122,8 @@ def model_card(manifest: dict[str, Any], repo: str, picture: str | None = None) 
 def _row(entry: dict[str, Any]) -> str:
     levels = ", ".join(f"{resolution}²: {steps}" for resolution, steps in entry.get("levels", []))
     cells = [f"`{entry['file']}`", entry.get("kind", ""), entry.get("data", "")]
-    cells += [", ".join(_priors(entry)), levels, f"{entry['size'] / 1e6:.1f} MB"]
+    cells += [", ".join(prior_names(entry)), levels, f"{entry['size'] / 1e6:.1f} MB"]
     return f"| {' | '.join(cells)} | `{entry['sha256'][:12]}…` |"
-
-
-def _priors(entry: dict[str, Any]) -> list[str]:
-    return [prior["name"] for prior in entry.get("priors", [])]
 
 
 def contents(folder: Path, repo: str) -> dict[str, bytes]:
@@ -138,10 +134,11 @@ def contents(folder: Path, repo: str) -> dict[str, bytes]:
         raise ValueError(f"{folder} holds no checkpoint to publish")
     found = [find(name, folder) for name in manifest["files"]]
     files = {Path(f.entry["file"]).name: f.raw for f in found}
-    files |= {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
-    unpinned = {k: v for k, v in manifest.items() if k not in ("repo", "revision")}
-    files["manifest.json"] = (json.dumps(unpinned, indent=1) + "\n").encode()
-    picture = f"{manifest['default']}.png"
+    sheets = sorted(folder.glob("sheets/*.png"))
+    files |= {f"sheets/{path.name}": path.read_bytes() for path in sheets}
+    files["manifest.json"] = (json.dumps(_unpinned(manifest), indent=1) + "\n").encode()
+    default = manifest["default"]
+    picture = f"sheets/{default}-{prior_names(manifest['files'][default])[0]}.png"
     files["README.md"] = model_card(manifest, repo, picture if picture in files else None).encode()
     return files
 
@@ -177,11 +174,16 @@ def publish(folder: Path, repo: str, private: bool = False) -> str:
         same = info is not None and getattr(info, "size", None) == len(raw)
         if not same or (lfs and lfs.sha256 != hashlib.sha256(raw).hexdigest()):
             raise hub.HubError(f"{repo} holds another {path} than was sent; nothing is pinned")
-    manifest = read_manifest(folder)
-    bare = {k: v for k, v in manifest.items() if k not in ("repo", "revision", "files")}
-    entries = {
-        name: {k: v for k, v in entry.items() if k not in ("repo", "revision")}
-        for name, entry in manifest["files"].items()
-    }
-    write_manifest(folder, {**bare, "repo": repo, "revision": commit, "files": entries})
+    pin = {"repo": repo, "revision": commit}
+    write_manifest(folder, _unpinned(read_manifest(folder)) | pin)
     return commit
+
+
+def _unpinned(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest without any pin, its own or a file's."""
+
+    def bare(record: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in record.items() if k not in ("repo", "revision")}
+
+    files = {name: bare(entry) for name, entry in manifest["files"].items()}
+    return bare(manifest) | {"files": files}

@@ -115,6 +115,11 @@ class _Coefficients:
         self.log_snr = schedule.log_snr(t).tolist()
 
 
+def network_calls(sampler: str, steps: int) -> int:
+    """How often `steps` steps of a sampler ask for D."""
+    return 2 * steps - 1 if sampler == "heun" else steps
+
+
 def default_times(schedule: Schedule, sampler: str, steps: int, start: float = END) -> list[float]:
     """The sampler's own grid from `start` down: equal steps in log-SNR, for "euler" in t."""
     if sampler == "euler":

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,89 +29,10 @@ from mldemo.data import Statistics
 from mldemo.families import Family
 from mldemo.networks import build_network, complete_record
 from mldemo.networks.preconditioning import Denoiser, Noise
-from mldemo.noise import check_seed
 from mldemo.optimizer import Optimizer
+from mldemo.plan import Plan, training_times
 from mldemo.priors import prior_from_dict
-from mldemo.sde import END, FIRST, Schedule
-from mldemo.spectral import check_resolution, resample, to_modes
-
-# Where on the time axis the shape of a picture is decided: 70 % of the training times lie here.
-DECISIVE, SHARE = (0.03, 0.6), 0.7
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to train. Two equal plans on equal data give equal weights, bit for bit.
-
-    `levels` are (resolution, steps) from coarse to fine; the peak learning rate halves from one
-    level to the next, and inside a level it warms up and then falls as a cosine. On a finer level
-    every step number `rehearsal` is taken on a coarser one, so that nothing there is forgotten (0:
-    never). `priors` are served by one network; with `variations` it also meets as many random
-    priors around them (`mldemo.families`).
-    """
-
-    priors: tuple[dict[str, Any], ...]
-    variations: int = 0
-    network: dict[str, Any] = field(default_factory=lambda: {"kind": "ushaped"})
-    levels: tuple[tuple[int, int], ...] = ((16, 4000), (32, 1500), (64, 200))
-    rehearsal: int = 4
-    batch: int = 48
-    learning_rate: float = 2e-3
-    ema: float = 0.999
-    seed: int = 0
-    schedule: Schedule = Schedule()
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        if not self.levels:
-            raise ValueError("a plan needs at least one level")
-        for resolution, steps in self.levels:
-            check_resolution(resolution)
-            if not 1 <= steps <= 10_000_000:
-                raise ValueError(f"steps must be from 1 to 10000000, got {steps}")
-        if not 1 <= self.batch <= 65536:
-            raise ValueError(f"batch must be from 1 to 65536, got {self.batch}")
-        if not 0 < self.learning_rate <= 1:
-            raise ValueError(f"learning rate must be in (0, 1], got {self.learning_rate:g}")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"EMA decay must be in [0, 1), got {self.ema:g}")
-        check_seed(self.seed)
-        if not self.priors:
-            raise ValueError("a plan needs at least one prior")
-        for record in self.priors:
-            prior_from_dict(record)
-        if not 0 <= self.variations <= 10_000:
-            raise ValueError(f"variations must be from 0 to 10000, got {self.variations}")
-        if self.rehearsal != 0 and not 2 <= self.rehearsal <= 10_000:
-            raise ValueError(f"rehearsal must be 0 or from 2 to 10000, got {self.rehearsal}")
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps over all levels."""
-        return sum(steps for _, steps in self.levels)
-
-    def level_of(self, step: int) -> tuple[int, int, int]:
-        """(index, resolution, steps already done on that level) at a global step."""
-        for index, (resolution, steps) in enumerate(self.levels):
-            if step < steps:
-                return index, resolution, step
-            step -= steps
-        raise ValueError(f"step {step} lies beyond the end of the plan")
-
-    def resolution_of(self, step: int) -> int:
-        """Where a global step is taken: on its level, or on a coarser one to rehearse it."""
-        index, resolution, inside = self.level_of(step)
-        if index and self.rehearsal and inside % self.rehearsal == self.rehearsal - 1:
-            return self.levels[inside // self.rehearsal % index][0]
-        return resolution
-
-    def rate(self, step: int) -> float:
-        """The learning rate of a global step; Muon multiplies it by `optimizer.SPEED`."""
-        index, _, inside = self.level_of(step)
-        steps = self.levels[index][1]
-        warm = min(1.0, (inside + 1) / min(100, max(1, steps // 10)))
-        fall = 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * inside / steps))
-        return float(self.learning_rate * 0.5**index * warm * fall)
+from mldemo.spectral import resample, to_modes
 
 
 @dataclass(frozen=True)
@@ -130,20 +51,6 @@ class Progress:
     learning_rate: float
     seconds: float
     finished_level: int | None = None
-
-
-def training_times(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Stratified times: one uniform offset, mapped by the quantiles of the mixture density.
-
-    `SHARE` of the mass is uniform on `DECISIVE`, the rest uniform on [1e-3, 1].
-    """
-    low, high = DECISIVE
-    knots = np.array([FIRST, low, high, END])
-    wide = (knots - FIRST) / (END - FIRST)
-    narrow = np.clip((knots - low) / (high - low), 0, 1)
-    cumulative = SHARE * narrow + (1 - SHARE) * wide
-    quantiles = (np.arange(count) + rng.random()) / count
-    return np.interp(quantiles, cumulative, knots)
 
 
 class Training:

@@ -73,7 +73,8 @@ def tiny_bundle(
 ) -> Path:
     """A bundle with one checkpoint, "tiny", trained for six steps."""
     from mldemo.data import load_fields
-    from mldemo.training import Plan, Training, export
+    from mldemo.plan import Plan
+    from mldemo.training import Training, export
 
     folder = tmp_path_factory.mktemp("bundle")
     training = Training(Plan(**tiny_plan), load_fields(idx_folder)[:50])

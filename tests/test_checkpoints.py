@@ -52,7 +52,8 @@ def test_a_loaded_checkpoint_is_what_was_trained(
 ) -> None:
     """Weights to half precision, prior, schedule, statistics and levels exactly."""
     from mldemo.data import load_fields
-    from mldemo.training import Plan, Training
+    from mldemo.plan import Plan
+    from mldemo.training import Training
 
     run = Training(Plan(**tiny_plan), load_fields(idx_folder)[:50])
     for _ in run.run():

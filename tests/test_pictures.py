@@ -67,7 +67,6 @@ def test_centre_crop_range_and_inversion() -> None:
     greys[:, 30:70] = 255
     field = field_from_greys(greys, 16)
     torch.testing.assert_close(field, torch.ones(1, 1, 16, 16), atol=1e-5, rtol=0)
-    torch.testing.assert_close(field_from_greys(greys, 16, invert=True), -field)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from mldemo.machine import choose_device
 from mldemo.noise import LARGEST_SEED
 from mldemo.pipeline import (
     LARGEST_WORK,
     Request,
-    choose_device,
     pixels,
     prepare,
     request_from,

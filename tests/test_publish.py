@@ -17,6 +17,7 @@ pytest_plugins = ["hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("client")
 run = test_cli.run  # the fixture
 # the client's own way to upload, with the HTTP library that it pins
+SHEET = "sheets/tiny-bessel.png"  # where `bundle` draws it
 uploads = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
 
 
@@ -25,7 +26,8 @@ def test_publish_then_fetch_gives_identical_bytes(
     server: Hub, tiny_bundle: Path, tmp_path: Path, raw: bytes, run, monkeypatch
 ) -> None:
     folder = Path(shutil.copytree(tiny_bundle, tmp_path / "ours"))
-    (folder / "tiny.png").write_bytes(b"\x89PNG" + bytes(100))
+    (folder / "sheets").mkdir()
+    (folder / SHEET).write_bytes(b"\x89PNG" + bytes(100))
     manifest = read_manifest(folder)
     metrics = {"16": {"fid": 3.25, "name": "x"}, "32": {"fid": float("nan")}, "vendi": 7}
     manifest["files"]["tiny"]["metrics"] = metrics
@@ -34,7 +36,7 @@ def test_publish_then_fetch_gives_identical_bytes(
 
     code, text, _ = run("publish", "--repo", REPO, "--dry-run", "--checkpoints", folder)
     assert code == 0 and server.asked == []
-    assert all(name in text for name in (FILE, "tiny.png", "manifest.json", "README.md"))
+    assert all(name in text for name in (FILE, SHEET, "manifest.json", "README.md"))
     assert "library_name: mldemo" in text and "license: mit" in text
     assert (folder / "manifest.json").read_bytes() == before
 
@@ -58,7 +60,7 @@ def test_publish_then_fetch_gives_identical_bytes(
     assert load_checkpoint("tiny", folder).source == "cache"
 
     tree = server.repos[REPO][-1][1]
-    assert tree.keys() == {FILE, "tiny.png", "manifest.json", "README.md"}
+    assert tree.keys() == {FILE, SHEET, "manifest.json", "README.md"}
     assert "revision" not in json.loads(tree["manifest.json"])
     from huggingface_hub import ModelCard
 
@@ -66,7 +68,7 @@ def test_publish_then_fetch_gives_identical_bytes(
     assert (card.data.license, card.data.library_name) == ("mit", "mldemo")
     results = {r.metric_name: r.metric_value for r in card.data.eval_results or []}
     assert results == {"16 fid": 3.25, "vendi": 7.0} and card.data.model_name == "tiny"
-    assert "![One seed on four grids](tiny.png)" in card.text and "mldemo fetch --all" in card.text
+    assert f"![One seed on four grids]({SHEET})" in card.text and "mldemo fetch --all" in card.text
 
     assert run("publish", "--repo", REPO, "--checkpoints", folder)[0] == 0
     assert len(server.repos[REPO]) == 1, "nothing changed, so no commit is made"

@@ -15,10 +15,11 @@ import torch
 from mldemo.checkpoints import load_checkpoint, read_manifest
 from mldemo.data import load_fields
 from mldemo.families import Family
+from mldemo.plan import DECISIVE, SHARE, Plan, training_times
 from mldemo.priors import Bessel, Laplacian, Standard
 from mldemo.sde import END, FIRST
 from mldemo.spectral import multiplicity, resample, to_modes
-from mldemo.training import DECISIVE, SHARE, LossLog, Plan, Progress, Training, training_times
+from mldemo.training import LossLog, Progress, Training
 
 # Three priors and two variations, the coarser level rehearsed at every second step of the finer.
 FAMILY = {

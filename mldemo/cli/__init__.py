@@ -1,4 +1,4 @@
-"""The command line: `python -m mldemo sample | noise | train | verify | bundle | bench`.
+"""The command line: `python -m mldemo COMMAND`.
 
 Results go to files and, as one JSON line, to stdout; progress goes to stderr. Bad input ends with
 exit code 2 and one sentence on stderr.
@@ -6,19 +6,19 @@ exit code 2 and one sentence on stderr.
 
 import click
 
-from mldemo import pipeline
 from mldemo.cli.bundle import bench, bundle, verify
 from mldemo.cli.evaluation import classifier, evaluate
 from mldemo.cli.hub import fetch, publish
 from mldemo.cli.sampling import noise, sample
 from mldemo.cli.studies import study
 from mldemo.cli.training import train
+from mldemo.machine import tune_process
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def cli() -> None:
     """Infinite-dimensional diffusion models: sample, look at the noise, train, verify."""
-    pipeline.tune_process()
+    tune_process()
 
 
 COMMANDS = (sample, noise, train, classifier, evaluate, study)

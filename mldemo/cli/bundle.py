@@ -7,6 +7,7 @@ import click
 
 from mldemo import checkpoints, pipeline
 from mldemo.cli.options import bundle_option, device_option, say
+from mldemo.machine import choose_device
 
 
 @click.command()
@@ -14,7 +15,7 @@ from mldemo.cli.options import bundle_option, device_option, say
 @bundle_option
 def verify(device: str, folder: Path) -> None:
     """Check every file of the bundle: hash, load, finiteness, a sample of four images."""
-    chosen = pipeline.choose_device(device)
+    chosen = choose_device(device)
     failed = 0
     for name, entry in checkpoints.read_manifest(folder)["files"].items():
         try:
@@ -46,7 +47,7 @@ def bundle(device: str, folder: Path) -> None:
     """
     from mldemo import bundling
 
-    for path in bundling.make(folder, pipeline.choose_device(device)):
+    for path in bundling.make(folder, choose_device(device)):
         click.echo(str(path))
 
 

@@ -11,11 +11,12 @@ import torch
 
 from mldemo.checkpoints import checkpoint_names, manifest_entry
 from mldemo.cli.options import Whole, bundle_option, device_option, progress_bar, say
+from mldemo.machine import choose_device
 from mldemo.metrics import zoo
 from mldemo.metrics.evaluation import Reference
 from mldemo.metrics.settings import SMALLEST_COUNT, Settings
 from mldemo.noise import LARGEST_SEED
-from mldemo.pipeline import LARGEST_COUNT, choose_device
+from mldemo.pipeline import LARGEST_COUNT
 from mldemo.priors import PRIORS
 from mldemo.samplers import LARGEST_STEPS
 

@@ -17,6 +17,7 @@ from mldemo.cli.options import (
     say,
     seed_option,
 )
+from mldemo.machine import choose_device
 from mldemo.priors import PRIORS
 from mldemo.samplers import LARGEST_STEPS, SAMPLERS
 from mldemo.spectral import FINEST, SMALLEST
@@ -57,7 +58,7 @@ def sample(out: Path, device: str, folder: Path, data: Path | None, **wishes: An
         raise ValueError(f"--count must be at most {LARGEST_GIF} for a .gif, got {request.count}")
     if data is not None and request.score != "empirical":
         raise ValueError(f"--data is for --score empirical, not for {request.score}")
-    run = pipeline.prepare(request, pipeline.choose_device(device), folder, data)
+    run = pipeline.prepare(request, choose_device(device), folder, data)
     finished, shown, start = [], [], time.perf_counter()
     with progress_bar(request.steps * math.ceil(request.count / CHUNK), "steps") as bar:
         for first in range(0, request.count, CHUNK):

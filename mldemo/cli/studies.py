@@ -1,7 +1,5 @@
 """`study NAME`: an experiment, from nothing to one JSON record."""
 
-import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 import click
 
 from mldemo.cli.options import Whole, bundle_option, destination, say
+from mldemo.files import write_json
 
 
 @click.group()
@@ -27,9 +26,7 @@ def write_record(out: Path, name: str, parts: Iterator[tuple[str, Any]], command
         record[key] = value
         click.echo(f"{key}: {time.perf_counter() - start:.1f} s", err=True)
     record["seconds"] = round(time.perf_counter() - start, 1)
-    part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-    os.replace(part, out)
+    write_json(out, record)
     say({"out": str(out), "study": name, "seconds": record["seconds"]})
 
 
@@ -47,7 +44,8 @@ def multilevel(out: Path, data: str, seconds: float, count: int, state: Path | N
     """What coarse-to-fine training saves: 16 → 32 → 64, 32 → 64, 64 alone."""
     from mldemo.studies.multilevel import study as parts
 
-    command = f"python -m mldemo study multilevel --data DIR --seconds {seconds:g} --out FILE"
+    budget = f"--data {Path(data).name} --seconds {seconds:g} --count {count}"
+    command = f"python -m mldemo study multilevel {budget} --out FILE"
     destination(out, (".json",))
     write_record(out, "multilevel", parts(data, seconds, count, state), command)
 

@@ -7,6 +7,7 @@ import click
 
 from mldemo import pipeline
 from mldemo.cli.options import Whole, device_option, progress_bar, say
+from mldemo.machine import choose_device, tune_process
 from mldemo.noise import LARGEST_SEED
 from mldemo.priors import PRIORS
 
@@ -71,10 +72,11 @@ def train(
     """
     from mldemo import training
     from mldemo.data import Statistics, load_data
+    from mldemo.plan import Plan
 
-    chosen = pipeline.choose_device(device)
+    chosen = choose_device(device)
     if threads is not None:
-        pipeline.tune_process(threads)
+        tune_process(threads)
     source = Path(data).resolve().name
     name = name or f"{source}-{names[0] if len(names) == 1 else 'family'}"
     if Path(name).name != name:
@@ -82,7 +84,7 @@ def train(
     training.start_processes()
     fields = load_data(data)
     statistics = Statistics.of(fields)
-    plan = training.Plan(
+    plan = Plan(
         priors=tuple(pipeline.default_prior(prior, statistics).to_dict() for prior in names),
         network={"kind": network},
         levels=_levels(levels),

@@ -5,7 +5,6 @@ classifier are the same, the files by their sha256; it is then kept, else measur
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,7 +13,8 @@ from typing import Any
 
 import torch
 
-from mldemo.checkpoints import BUNDLE, manifest_entry, read_manifest, write_manifest
+from mldemo.checkpoints import BUNDLE, manifest_entry, prior_names, read_manifest, write_manifest
+from mldemo.files import write_json
 from mldemo.metrics.evaluation import Reference
 from mldemo.metrics.settings import Settings
 from mldemo.pipeline import prepare
@@ -80,9 +80,7 @@ class Records:
         else:
             self.rows.append(record)
         if self.path is not None:
-            part = self.path.with_name(self.path.name + ".part")
-            part.write_text(json.dumps({"evaluations": self.rows}, indent=1) + "\n", "utf-8")
-            os.replace(part, self.path)
+            write_json(self.path, {"evaluations": self.rows})
 
 
 def priors_of(checkpoint: str, folder: Path = BUNDLE) -> list[str]:
@@ -90,7 +88,7 @@ def priors_of(checkpoint: str, folder: Path = BUNDLE) -> list[str]:
     entry = manifest_entry(checkpoint, folder)
     if entry.get("kind") != "checkpoint":
         raise ValueError(f"{checkpoint} is of kind {entry.get('kind')!r}, not a checkpoint")
-    return [prior["name"] for prior in entry["priors"]]
+    return prior_names(entry)
 
 
 def table(rows: list[Record]) -> str:

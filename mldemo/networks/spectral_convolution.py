@@ -129,7 +129,8 @@ class SpectralConvolution(BaseSpectralConv):
             t = y.view(b, r, 2, k, c).permute(1, 2, 3, 0, 4)
         else:
             y = rows.expand(b * c, -1, -1).bmm(x.reshape(b * c, n, n))
-            t = (y.view(b * c * r, n) @ columns.T).view(b, c, r, 2, k).permute(2, 3, 4, 0, 1)
+            t = (y.view(b * c * r, n) @ columns.T).view(b, c, r, 2, k)
+            t = t.permute(2, 3, 4, 0, 1).contiguous()  # the sums that follow want it in order
         z = _exponentials(t)  # (r, 2, k, b, c)
         z = z.transpose(1, 2).reshape(r * k, 2 * b, c)  # mode by mode, [re; im] as rows
 

@@ -1,6 +1,7 @@
 """What coarse-to-fine training saves: quality at the finest level against CPU time.
 
-Three strategies get the same CPU seconds: 16 → 32 → 64, 32 → 64, and 64 alone. Along the way each
+Three strategies get the same CPU seconds: 16 → 32 → 64, 32 → 64, and 64 alone, all without
+rehearsal of coarser levels, so that a level's steps are all its own. Along the way each
 is held against the test data at 64: the training loss of the averaged weights, with noise and
 times that are the same for all; at the end the FID of samples at 64 as well.
 
@@ -9,7 +10,6 @@ each level is measured first; it turns the budget into steps.
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +20,14 @@ import torch
 from torch import Tensor
 
 from mldemo.data import Statistics, load_data
+from mldemo.files import write_json
 from mldemo.metrics.evaluation import Reference
 from mldemo.networks.preconditioning import Denoiser
 from mldemo.noise import unit_modes
 from mldemo.pipeline import Request, Run, default_prior
+from mldemo.plan import Plan, training_times
 from mldemo.spectral import to_modes
-from mldemo.training import Plan, Training, training_times
+from mldemo.training import Training
 
 FINEST = 64
 STRATEGIES: dict[str, dict[int, float]] = {  # the share of the CPU time that each level gets
@@ -106,9 +108,7 @@ def study(
 def _keep(path: Path | None, value: Any) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(value), "utf-8")
-        os.replace(part, path)
+        write_json(path, value)
 
 
 def _strategy(

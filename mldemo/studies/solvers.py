@@ -27,7 +27,7 @@ from mldemo.noise import unit_modes
 from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
 from mldemo.pipeline import Request, default_prior, default_statistics, prepare
 from mldemo.priors import Laplacian, Prior
-from mldemo.samplers import SAMPLERS, brownian_fields, default_times, sample
+from mldemo.samplers import SAMPLERS, brownian_fields, default_times, network_calls, sample
 from mldemo.sde import END, FIRST, Schedule
 from mldemo.spectral import FINEST, multiplicity, squared_norm, to_field, to_modes
 
@@ -36,11 +36,6 @@ MIXTURE_STEPS = (10, 14, 20, 28, 40, 56, 80, 112, 160)
 ORDERS = {"dpmpp2m": 2, "ddim": 1, "heun": 2, "euler": 1}
 LEVELS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 EXPONENTS = (1.1, 1.5, 2.0, 3.0)
-
-
-def network_calls(sampler: str, steps: int) -> int:
-    """How often n steps ask for D."""
-    return 2 * steps - 1 if sampler == "heun" else steps
 
 
 def slope(errors: Sequence[float], numbers: Sequence[float]) -> float:
@@ -170,17 +165,16 @@ def gaussian_curve(
         yield {"steps": n, "calls": network_calls(sampler, n), **problem.errors(sampler, n)}
 
 
-def bundled_mixture(
-    prior: str = "bessel", resolution: int = 32, components: int = 10, folder: Path = BUNDLE
-) -> MixtureDenoiser:
-    """Ten generated digits as means, half of the data's spectrum around each."""
+def bundled_mixture(folder: Path = BUNDLE, components: int = 10) -> MixtureDenoiser:
+    """Ten generated digits as means, half of the data's spectrum around each, level 32."""
     statistics = default_statistics(folder)
-    digits = prepare(Request(score="empirical", resolution=resolution), folder=folder).denoise
+    digits = prepare(Request(score="empirical"), folder=folder).denoise
     assert isinstance(digits, EmpiricalDenoiser)
     means = digits.fields[:components].double()
     weights = torch.full((components,), 1 / components, dtype=torch.float64)
-    spectrum = 0.5 * statistics.spectrum(resolution)
-    return MixtureDenoiser(means, weights, spectrum, default_prior(prior, statistics))
+    spectrum = 0.5 * statistics.spectrum(Request.resolution)
+    prior = default_prior(Request.prior, statistics)
+    return MixtureDenoiser(means, weights, spectrum, prior)
 
 
 @dataclass
@@ -243,17 +237,13 @@ def discretisation(prior: Prior, levels: Sequence[int] = LEVELS) -> list[float]:
     return [math.sqrt(max(0.0, 1 - prior.level_trace(n) / prior.total)) for n in levels]
 
 
-def seconds_per_run(
-    sampler: str, steps: int = 20, resolution: int = 32, count: int = 16, folder: Path = BUNDLE
-) -> float:
-    """CPU seconds of a run of the default checkpoint, the best of three.
+def seconds_per_run(sampler: str, folder: Path = BUNDLE) -> float:
+    """CPU seconds of a default run, 20 steps at 32², of the default checkpoint: best of three.
 
     CPU time, so that other work on the machine does not count; on one thread it is the time that
     a visitor of an idle machine waits.
     """
-    run = prepare(
-        Request(sampler=sampler, steps=steps, resolution=resolution, count=count), folder=folder
-    )
+    run = prepare(Request(sampler=sampler), folder=folder)
     best = math.inf
     for _ in range(3):
         start = time.process_time()
@@ -304,7 +294,7 @@ def study(folder: Path = BUNDLE, quick: bool = False) -> Iterator[tuple[str, dic
             "mixture": points,
             "mixture_slope": tail(points, "error", 10 if quick else 40),
             "seconds_20_steps": seconds,
-            "seconds_per_call": seconds / network_calls(name, 20),
+            "seconds_per_call": seconds / network_calls(name, Request.steps),
         }
     yield "samplers", samplers
     rows = []
