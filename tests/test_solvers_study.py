@@ -23,6 +23,7 @@ from test_samplers import (
 )
 
 from mldemo import spectral
+from mldemo.checkpoints import read_manifest
 from mldemo.cli.studies import write_record
 from mldemo.oracles import MixtureDenoiser
 from mldemo.priors import Laplacian
@@ -139,6 +140,7 @@ def test_shipped_record_has_the_slopes_of_theory() -> None:
 def test_shipped_record_is_what_the_code_computes(sampler: str) -> None:
     """Recompute one point; another default checkpoint needs `study solvers` anew."""
     record = json.loads(RECORD.read_text("utf-8"))
+    assert record["setting"]["data"] == read_manifest()["default"]
     kept = next(r for r in record["samplers"][sampler]["gaussian"] if r["steps"] == 20)
     (row,) = gaussian_curve(bundled_gaussian(), sampler, (20,))
     assert row["w2"] == pytest.approx(kept["w2"], rel=1e-3)

@@ -11,7 +11,8 @@ import gradio as gr
 import torch
 
 import mldemo
-from mldemo.checkpoints import BUNDLE, checkpoint_names
+from mldemo.checkpoints import BUNDLE, checkpoint_names, find, read_manifest
+from mldemo.hub import in_background
 from mldemo.pipeline import Request, prepare
 from mldemo.ui import forward, learn, priors, resolution, solvers, watch
 from mldemo.ui.api import add_endpoints
@@ -27,7 +28,7 @@ PRERECORDED = "The run that moves when the page opens is prerecorded; whatever y
 
 
 def build_app(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> gr.Blocks:
-    """The page, computing on `device` with the checkpoints of `folder`; nothing is loaded yet."""
+    """The page, computing on `device` with the checkpoints of `folder`; loads no network yet."""
     place = Place(torch.device(device), Path(folder))
     tabs = [make(place) for make in TABS]
     with gr.Blocks(
@@ -64,7 +65,10 @@ def _footer(place: Place) -> str:
 
 
 def warm_up(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> Future[None]:
-    """Load the default checkpoint in the background, so that the first click is quick."""
+    """Load the default checkpoint in the background, so that the first click is quick.
+
+    If a Hub has to be waited for, a thread of its own waits, not the one that computes.
+    """
 
     def work() -> None:
         with suppress(ImportError):  # gradio imports it at its first event, if it is there
@@ -72,4 +76,9 @@ def warm_up(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> Future
         with suppress(ValueError):  # no checkpoint: the page says so when it is asked for one
             prepare(Request(steps=2), device, folder).result()
 
-    return COMPUTE.submit(work)
+    def fetch_first() -> None:
+        with suppress(ValueError):
+            find(read_manifest(folder)["default"], folder)
+        COMPUTE.submit(work).result()
+
+    return in_background(fetch_first)

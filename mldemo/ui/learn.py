@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from mldemo.checkpoints import checkpoint_names
 from mldemo.pipeline import default_statistics
 from mldemo.sde import Schedule
 from mldemo.spectral import multiplicity, radius
@@ -89,7 +88,6 @@ for level in LEVELS:
 def facts(place: Place) -> dict[str, str]:
     """Figures that the texts name in braces, from the bundle's own statistics."""
     try:
-        checkpoint_names(place.folder)
         statistics = default_statistics(place.folder)
     except ValueError:  # no bundle: the text does without the figure
         return {"share": "most"}

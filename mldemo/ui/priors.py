@@ -136,7 +136,6 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
             "trace_class": s.trace_class,
             "reason": s.reason,
             "total": total if math.isfinite(total) else None,
-            "here": s.trace(n),
             "mean_is_noisy": bool(q[0, 0] > 0),
         }
         arrays = {
@@ -157,6 +156,8 @@ def snippet(spectra: list[Spectrum], values: dict[str, Any]) -> str:
     """Python for the draws of the priors that are operators: `shown[name]`, uint8 (4, N, N)."""
     lines = [f"    {s.prior!r},\n" for s in spectra if s.prior is not None]
     kinds = sorted({type(s.prior).__name__ for s in spectra if s.prior is not None})
+    if not kinds:
+        return "# none of these priors is trace class: there is nothing to draw\n"
     return f"""\
 from mldemo import {", ".join(kinds)}
 from mldemo.pipeline import pixels

@@ -15,7 +15,7 @@ from mldemo.ui.tab import Place, Tab
 from mldemo.ui.watch import names, sampler_field
 from mldemo.ui.wire import frame_record, grey, head_record
 
-COARSEST, FINEST = 16, 256
+LEVELS = (16, 32, 64, 128, 256)
 SCORES = [("learned where there is a checkpoint", "learned"), ("Gaussian, exact", "gaussian")]
 
 
@@ -27,7 +27,7 @@ def mismatch(fine: Tensor, coarse: Tensor) -> float:
 
 def requests(values: dict[str, Any], place: Place) -> list[Request]:
     """One request per prior and level, coarse to fine; white noise in the second half."""
-    levels = [n for n in (16, 32, 64, 128, 256) if n <= values["finest"]]
+    levels = [n for n in LEVELS if n <= values["finest"]]
     common = {key: values[key] for key in ("steps", "sampler", "seed")} | {"count": 1}
     out = []
     for prior in (values["prior"], Standard.name):
@@ -35,7 +35,7 @@ def requests(values: dict[str, Any], place: Place) -> list[Request]:
         score = "learned" if learned and values["score"] == "learned" else "gaussian"
         for n in levels:
             wanted = {**common, "prior": prior, "resolution": n, "score": score}
-            out.append(checked(wanted, FINEST))
+            out.append(checked(wanted, LEVELS[-1]))
     check_work(sum(request.work for request in out))
     return out
 
@@ -43,6 +43,8 @@ def requests(values: dict[str, Any], place: Place) -> list[Request]:
 def snippet(values: dict[str, Any], first: Request, place: Place) -> str:
     """Python for the first row: `shown[N]` holds the pixels of x̂₀ on level N."""
     return f"""\
+import torch
+
 from mldemo import Request, prepare
 from mldemo.pipeline import pixels
 
@@ -98,7 +100,7 @@ def tab(place: Place) -> Tab:
         fields=(
             Choice("prior", "Prior beside white noise", Request.prior, options, menu=True),
             Choice("score", "Score", "learned", SCORES),
-            Choice("finest", "Finest level", 128, [(str(n), n) for n in (32, 64, 128, 256)]),
+            Choice("finest", "Finest level", 128, [(str(n), n) for n in LEVELS[1:]]),
             sampler_field(),
             Whole("steps", "Steps", 12, 2, 50),
             seed_field(Request.seed),
