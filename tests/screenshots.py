@@ -9,7 +9,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, TimeoutError, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ui import ARGUMENTS, CHROMIUM, PATIENCE, serve
@@ -31,13 +31,11 @@ def tabs(page: Page) -> list[str]:
 
 
 def settle(page: Page, ident: str) -> None:
-    """Wait until the tab shows something that stands still."""
+    """Wait until the tab's first run is at its end and stands still there."""
     player = f"#tab-{ident} .md-player"
-    page.wait_for_selector(f"#tab-{ident} .md-player, #tab-{ident} section")
-    with contextlib.suppress(Exception):
-        page.wait_for_selector(f"{player}[data-state=finished]", timeout=PATIENCE / 2)
-        page.focus(player)
-        page.keyboard.press("End")
+    page.wait_for_selector(f"{player}[data-state=finished]")
+    page.focus(player)
+    page.keyboard.press("End")
     page.wait_for_timeout(700)
 
 
@@ -60,7 +58,10 @@ def main() -> None:
             page.goto(url)
             for ident in options.tabs or tabs(page):
                 page.goto(f"{url}/?tab={ident}&{query}{RUNS.get(ident, '')}")
-                settle(page, ident)
+                try:
+                    settle(page, ident)
+                except TimeoutError as error:  # a picture of it may tell why
+                    print(f"{ident} does not come to its end: {error}", file=sys.stderr)
                 path = options.folder / f"{ident}-{shape}.png"
                 page.screenshot(path=path, full_page=whole)
                 wide = page.evaluate("document.documentElement.scrollWidth")

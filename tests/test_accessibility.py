@@ -38,7 +38,6 @@ def test_axe_finds_nothing_serious(app: str, page: Page, theme: str) -> None:
 
 FOCUSED = """() => {
   const e = document.activeElement, box = e.getBoundingClientRect();
-  const style = getComputedStyle(e);
   return {tag: e.tagName, id: e.closest("[id]")?.id ?? "", tab: e.dataset.tabId ?? "",
     name: e.getAttribute("aria-label") ?? e.textContent.trim().slice(0, 40),
     seen: box.width > 0 && box.height > 0, player: e.matches(".md-player"),
@@ -47,7 +46,7 @@ FOCUSED = """() => {
 
 
 def test_a_keyboard_is_enough(app: str, page: Page) -> None:
-    """Tab reaches the tabs, the player and Start of every tab; arrows, Enter and Space do work."""
+    """Tab reaches the tabs; Enter opens each, and Tab then reaches its player and its Start."""
     page.goto(app)
     every = tabs(page)
     # nothing is clicked: the first Tab starts at the top of the page
@@ -62,7 +61,7 @@ def test_a_keyboard_is_enough(app: str, page: Page) -> None:
         page.keyboard.press("Enter")
         settle(page, ident)
         page.locator(f"button[role=tab][data-tab-id={ident}]:visible").first.focus()
-        seen, start = [], f"#{ident}-start"
+        seen = []
         for _ in range(120):
             page.keyboard.press("Tab")
             focused = page.evaluate(FOCUSED)
@@ -70,7 +69,7 @@ def test_a_keyboard_is_enough(app: str, page: Page) -> None:
                 break  # once around
             seen.append(focused)
         assert any(s["player"] for s in seen), ident
-        if page.locator(start).is_visible():
+        if ident != "learn":  # its controls are hidden until a step needs them
             assert any(s["id"] == f"{ident}-start" for s in seen), (ident, seen)
         assert not [s for s in seen if not s["seen"]], (ident, "focus goes where nothing is seen")
 
@@ -91,10 +90,13 @@ def test_every_tab_opens_runs_and_scrubs(
         open_tab(page, ident)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0], ident
         root = f"#tab-{ident} .md-player"
-        if not page.locator(f"#{ident}-start").is_visible():
-            continue
+        if ident == "learn":
+            continue  # its controls are hidden until a step needs them
+        before = page.get_attribute(root, "data-run")
         page.click(f"#{ident}-start")
-        page.wait_for_selector(f"{root}[data-mode=live][data-state=finished]")
+        page.wait_for_selector(
+            f'{root}[data-mode=live][data-state=finished]:not([data-run="{before}"])'
+        )
         page.wait_for_timeout(300)
         seen.clear()
         if page.locator(f"{root} .md-bar").is_visible():

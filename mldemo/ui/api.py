@@ -20,7 +20,6 @@ from gradio.utils import get_upload_folder
 from PIL.Image import Image
 
 from mldemo.images import sheet
-from mldemo.noise import check_seed
 from mldemo.pipeline import (
     Frame,
     Request,
@@ -30,13 +29,15 @@ from mldemo.pipeline import (
     pixels,
     prepare,
 )
-from mldemo.priors import PRIORS
-from mldemo.spectral import check_resolution, radial_mean
-from mldemo.ui.limits import FINEST_LIVE, MOST_IMAGES, checked
+from mldemo.priors import Prior
+from mldemo.spectral import radial_mean
+from mldemo.ui.limits import checked
 from mldemo.ui.live import COMPUTE, RUNNING, SECONDS, sentence
 from mldemo.ui.tab import Place
 from mldemo.ui.wire import grey
 
+# what a run may be asked for, in this order; the prior's shape is left at its default
+ASKED = list(inspect.signature(Request).parameters.values())[:8]
 CONCURRENCY = {"concurrency_limit": RUNNING, "concurrency_id": "compute"}
 
 
@@ -48,7 +49,9 @@ def add_endpoints(place: Place) -> None:
 
 def _guarded(function: Callable[..., Any], place: Place) -> Callable[..., Any]:
     """The function with its place filled in; a `ValueError` reaches the client as a sentence."""
-    signature = _without_place(function)
+    _, *parameters = inspect.signature(function).parameters.values()
+    if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
+        parameters = ASKED
 
     def refuse(error: ValueError) -> gr.Error:
         return gr.Error(sentence(error), title="Not possible", print_exception=False)
@@ -68,14 +71,10 @@ def _guarded(function: Callable[..., Any], place: Place) -> Callable[..., Any]:
     guarded = stream if function is frames else answer
     functools.update_wrapper(guarded, function)
     del guarded.__wrapped__
-    guarded.__signature__ = signature  # type: ignore[attr-defined]
-    guarded.__annotations__ = {k: v for k, v in function.__annotations__.items() if k != "place"}
+    returned = function.__annotations__["return"]
+    guarded.__signature__ = inspect.Signature(parameters, return_annotation=returned)  # type: ignore[attr-defined]
+    guarded.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": returned}
     return guarded
-
-
-def _without_place(function: Callable[..., Any]) -> inspect.Signature:
-    signature = inspect.signature(function)
-    return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 def _steps(run: Run) -> Iterator[Frame]:
@@ -95,25 +94,14 @@ def _picture(image: Image, name: str) -> dict[str, Any]:
     return gr.FileData(path=path, orig_name=name, mime_type="image/png").model_dump()
 
 
-def _run(place: Place, values: dict[str, Any]) -> Run:
-    request = checked(values)
+def _run(place: Place, wishes: tuple[Any, ...]) -> Run:
+    request = checked({p.name: wish for p, wish in zip(ASKED, wishes, strict=True)})
     return COMPUTE.submit(prepare, request, place.device, place.folder).result()
 
 
-def sample(
-    place: Place,
-    prior: str = Request.prior,
-    resolution: int = Request.resolution,
-    steps: int = Request.steps,
-    sampler: str = Request.sampler,
-    count: int = Request.count,
-    seed: int = Request.seed,
-    score: str = Request.score,
-    checkpoint: str | None = None,
-) -> dict:
+def sample(place: Place, *wishes: Any) -> dict:
     """Turn noise into images; the answer names the run and holds the picture as a PNG file."""
-    values = {k: v for k, v in locals().items() if k != "place"}
-    run = _run(place, values)
+    run = _run(place, wishes)
     start, (frame,) = time.perf_counter(), deque(_steps(run), maxlen=1)
     return {
         "picture": _picture(sheet(pixels(frame.x0[:, 0])), "sample.png"),
@@ -126,20 +114,9 @@ def sample(
     }
 
 
-def frames(
-    place: Place,
-    prior: str = Request.prior,
-    resolution: int = Request.resolution,
-    steps: int = Request.steps,
-    sampler: str = Request.sampler,
-    count: int = Request.count,
-    seed: int = Request.seed,
-    score: str = Request.score,
-    checkpoint: str | None = None,
-) -> Iterator[dict]:
+def frames(place: Place, *wishes: Any) -> Iterator[dict]:
     """Every solver state: step, time, alpha, sigma, and x0 as base64 of uint8 (count, N, N)."""
-    values = {k: v for k, v in locals().items() if k != "place"}
-    for frame in _steps(_run(place, values)):
+    for frame in _steps(_run(place, wishes)):
         yield {
             "step": frame.step,
             "time": frame.time,
@@ -149,10 +126,9 @@ def frames(
         }
 
 
-def _prior(place: Place, name: Any) -> Any:
-    if not isinstance(name, str) or name not in PRIORS:
-        raise ValueError(f"prior must be one of {', '.join(PRIORS)}, got {str(name)[:80]!r}")
-    return default_prior(name, default_statistics(place.folder))
+def _prior(place: Place, values: dict[str, Any]) -> tuple[Request, Prior]:
+    request = checked(values)
+    return request, default_prior(request.prior, default_statistics(place.folder))
 
 
 def noise(
@@ -163,10 +139,10 @@ def noise(
     seed: int = Request.seed,
 ) -> dict:
     """Draw functions from N(0, Q): a PNG file, the trace at this level and in the continuum."""
-    q, n = _prior(place, prior), _level(resolution)
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_IMAGES:
-        raise ValueError(f"count must be from 1 to {MOST_IMAGES}, got {str(count)[:80]}")
-    draws = COMPUTE.submit(q.draw, check_seed(seed), range(count), n).result()
+    wanted = {"prior": prior, "resolution": resolution, "count": count, "seed": seed}
+    request, q = _prior(place, wanted)
+    n = request.resolution
+    draws = COMPUTE.submit(q.draw, request.seed, range(request.count), n).result()
     return {
         "picture": _picture(sheet(pixels(draws[:, 0])), "noise.png"),
         "prior": q.to_dict(),
@@ -176,16 +152,10 @@ def noise(
     }
 
 
-def _level(resolution: Any) -> int:
-    n = check_resolution(resolution)
-    if n > FINEST_LIVE:
-        raise ValueError(f"resolution must be at most {FINEST_LIVE} here, got {n}")
-    return n
-
-
 def prior_spectrum(place: Place, prior: str = Request.prior, resolution: int = 64) -> dict:
     """Eigenvalues q_k, averaged over the shells round(|k|) = 0, 1, …, and their sum."""
-    q, n = _prior(place, prior), _level(resolution)
+    request, q = _prior(place, {"prior": prior, "resolution": resolution})
+    n = request.resolution
     return {
         "prior": q.to_dict(),
         "trace_class": q.trace_class,

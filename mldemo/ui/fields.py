@@ -16,7 +16,6 @@ from gradio.components import Component
 
 from mldemo.noise import LARGEST_SEED
 
-LONGEST = 200  # characters of one value in a URL
 LARGEST_EXACT = 2**53 - 1  # whole numbers that JavaScript can hold
 
 
@@ -168,10 +167,12 @@ class Several(Field):
 
 
 @dataclass(frozen=True)
-class Unseen(Field):
+class Unseen:
     """Text without a control: what the tab's script keeps in the URL, base64url or nothing."""
 
+    name: str
     longest: int
+    default: str = ""
 
     def read(self, text: str) -> str:
         """The text itself."""
@@ -182,14 +183,6 @@ class Unseen(Field):
             )
         return text
 
-    def spec(self) -> dict[str, Any]:
-        """Name, default and length."""
-        return {"name": self.name, "default": self.default, "longest": self.longest}
-
-    def component(self, ident: str) -> Component:
-        """There is none."""
-        raise NotImplementedError(f"{ident} has no control")
-
 
 def seed_field(default: int = 7) -> Whole:
     """The seed, as far as JavaScript can hold it exactly."""
@@ -197,7 +190,7 @@ def seed_field(default: int = 7) -> Whole:
     return Whole("seed", "Seed", default, 0, LARGEST_EXACT, slider=False)
 
 
-def read_all(fields: Sequence[Field], query: Mapping[str, str]) -> dict[str, Any]:
+def read_all(fields: Sequence[Field | Unseen], query: Mapping[str, str]) -> dict[str, Any]:
     """The values of all fields; a key that is none of them raises `ValueError`."""
     unknown = sorted(set(query) - {f.name for f in fields})
     if unknown:

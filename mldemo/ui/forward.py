@@ -121,7 +121,6 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
         "live",
         steps=total,
         kind_of_edit=wish.kind,
-        turn=len(upward),
         solver_steps=request.steps,
         keep=wish.cutoff,
         python=snippet(run, values),
@@ -184,6 +183,6 @@ def tab(place: Place) -> Tab:
             seed_field(Request.seed),
             Whole("digit", "Digit, unless a picture is given", 29, 0, DIGITS - 1, slider=False),
         ),
-        unseen=(Unseen("picture", "", "", 1600), Unseen("region", "", "", 171)),
+        unseen=(Unseen("picture", 1600), Unseen("region", 171)),
         source=source,
     )

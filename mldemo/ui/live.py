@@ -67,8 +67,7 @@ class Line:
             if turn.is_set():
                 self._active -= 1
                 if self._queue:
-                    self._queue[0].set()
-                    self._queue.pop(0)
+                    self._queue.pop(0).set()
                     self._active += 1
             else:
                 self._queue.remove(turn)
@@ -172,9 +171,8 @@ class Live:
                     yield encode({"kind": "line", "place": place}, {})
                 with suppress(TimeoutError):
                     await asyncio.wait_for(turn.wait(), 0.5)
-            frames = None
+            frames = compute(source(query))
             try:
-                frames = compute(source(query))
                 async for raw in frames:
                     yield raw
             except ValueError as error:
@@ -183,5 +181,4 @@ class Live:
                 log.exception("a run failed")
                 yield encode({"kind": "error", "text": "the run failed on the server"}, {})
             finally:
-                if frames is not None:
-                    await frames.aclose()
+                await frames.aclose()

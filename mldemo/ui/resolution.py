@@ -49,7 +49,7 @@ from mldemo import Request, prepare
 from mldemo.pipeline import pixels
 
 shown = {{}}
-for resolution in {[n for n in (16, 32, 64, 128, 256) if n <= values["finest"]]}:
+for resolution in {[n for n in LEVELS if n <= values["finest"]]}:
     request = Request(
         prior={first.prior!r}, resolution=resolution, steps={first.steps},
         sampler={first.sampler!r}, count=1, seed={first.seed}, score={first.score!r},

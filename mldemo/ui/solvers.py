@@ -10,7 +10,7 @@ import numpy as np
 
 from mldemo.priors import PRIORS
 from mldemo.samplers import SAMPLERS
-from mldemo.studies.solvers import ORDERS, STEPS, bundled_gaussian, gaussian_curve
+from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
 from mldemo.ui.fields import Choice
 from mldemo.ui.live import Record
 from mldemo.ui.tab import STATIC, Place, Tab
@@ -39,7 +39,6 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
             "scoreLabel": "exact score of a Gaussian",
             "sampler": sampler,
             "label": SAMPLERS[sampler],
-            "order": ORDERS[sampler],
             "prior": prior,
             "resolution": n,
             "command": "python -m mldemo study solvers --out solvers.json",

@@ -6,6 +6,7 @@ say what is drawn. Everything in between is here and in `static/hub.js`, once fo
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -83,9 +84,9 @@ def source_of(tab: Tab, place: Place) -> Source:
 
 
 def template(name: str) -> str:
-    """`static/<name>.html`, with the player's bar where it asks for it."""
+    """`static/<name>.html`, with `static/<part>.html` wherever it says `<!-- part -->`."""
     text = (STATIC / f"{name}.html").read_text("utf-8")
-    return text.replace("<!-- player -->", (STATIC / "player.html").read_text("utf-8"))
+    return re.sub("<!-- ([a-z]+) -->", lambda part: template(part[1]).rstrip(), text)
 
 
 def build_tab(tab: Tab) -> list[Component]:
@@ -109,7 +110,7 @@ def build_tab(tab: Tab) -> list[Component]:
                     spec=json.dumps(spec),
                 )
             with gr.Column(scale=1, min_width=330, elem_classes="md-controls"):
-                with gr.Row(elem_classes="md-start-row"):
+                with gr.Row():
                     start = gr.Button(
                         tab.start, variant="primary", elem_id=f"{tab.id}-start", min_width=80
                     )

@@ -51,14 +51,14 @@ export async function save(player, kind, name) {
   try {
     for (let i = 0; i <= player.latest; i += every) {
       player.current = i;
-      player.redraw(true);
+      player.redraw();
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
       const sheet = compose(player, Math.min(WIDE / 2, player.root.clientWidth));
       pictures.push(sheet.getContext("2d").getImageData(0, 0, sheet.width, sheet.height));
     }
   } finally {
     Object.assign(player, { current, playing, follow });
-    player.redraw(true);
+    player.redraw();
   }
   const delay = Math.max(2, Math.round(100 / player.speed));
   return download(gif(pictures, delay), `mldemo-${name}.gif`);
@@ -118,7 +118,7 @@ function lzw(pixels, write) { // 8-bit codes; the dictionary starts anew when it
   if (count) block.push(bits & 255);
   flush();
 }
-export function gif(pictures, delay) {
+function gif(pictures, delay) {
   const parts = [], { width, height } = pictures[0];
   const write = (bytes) => parts.push(bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes));
   const short = (v) => [v & 255, v >> 8];

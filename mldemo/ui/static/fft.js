@@ -35,7 +35,7 @@ function line(re, im, at, stride, n, sign) { // one transform in place, Cooley a
       }
     }
 }
-export function transform(re, im, n, sign = 1) { // sign -1: the inverse, times n²
+function transform(re, im, n, sign = 1) { // sign -1: the inverse, times n²
   for (let i = 0; i < n; i++) line(re, im, i * n, 1, n, sign);
   for (let i = 0; i < n; i++) line(re, im, i, n, n, sign);
 }

@@ -1,5 +1,5 @@
 // Forward: a sheet to draw on, the run as two sheets, one picture under every prior, the spectrum.
-import { Chart, Pictures, around, shells } from "./panels.js";
+import { Pictures, spectrum } from "./panels.js";
 import { REGIONS, Region, SHEET, clear, invert, line, open, pack, unpack } from "./pad.js";
 
 const PEN = 15, WAIT = 500; // width on a sheet of 256; ms after the last stroke
@@ -19,38 +19,18 @@ export function create({ root, player, view, runner }) {
   player.add(new Pictures($("x"), bytes("x")));
   player.add(new Pictures($("x0"), bytes("x0")));
   player.add(new Pictures($("kept"), () => kept && { ...kept, key: kept.grey }));
-  const last = () => Math.max(2, Math.min(player.head.data.prior.length, player.head.data.data.length) - 1);
-  player.add(new Chart($("s"), {
-    layout: () => {
-      const { prior, data } = player.head.data, k = last();
-      return {
-        x: [1, k], y: around([prior.subarray(1), data.subarray(1)]), logX: true, logY: true,
-        label: "frequency |k|",
-        curves: [
-          { points: shells(prior, k), ink: "prior", dash: [9, 5], name: "prior" },
-          { points: shells(data, k), ink: "data", dash: [2, 4], name: "data" },
-        ],
-      };
-    },
-    moving: () => [
-      { points: shells(player.frame().data.power, last()), ink: "x", width: 3, name: "x at time t" },
-    ],
-    over: (c, chart) => {
-      const { kind_of_edit: kind, keep } = player.head;
-      if (kind !== "extend" || keep < 1) return;
-      const x = Math.min(chart.box.r, chart.X(keep + 0.5));
-      c.globalAlpha = 0.15;
-      c.fillStyle = player.ink.accent;
-      c.fillRect(chart.box.l, chart.box.t, x - chart.box.l, chart.box.b - chart.box.t);
-      c.globalAlpha = 1;
-    },
-  }));
-  let names = [];
+  spectrum($("s"), player, (c, chart) => {
+    const { kind_of_edit: kind, keep } = player.head;
+    if (kind !== "extend" || keep < 1) return;
+    const x = Math.min(chart.box.r, chart.X(keep + 0.5));
+    c.globalAlpha = 0.15;
+    c.fillStyle = player.ink.accent;
+    c.fillRect(chart.box.l, chart.box.t, x - chart.box.l, chart.box.b - chart.box.t);
+    c.globalAlpha = 1;
+  });
   const rows = []; // one canvas for each prior
   function everyPrior(list) {
-    if (list.join() === names.join()) return;
-    names = list;
-    if (rows.length) return;
+    if (rows.length) return; // they are the same in every run
     for (const [i, name] of list.entries()) {
       const figure = document.createElement("figure"), caption = document.createElement("figcaption");
       const frame = document.createElement("div"), canvas = document.createElement("canvas");
@@ -73,7 +53,7 @@ export function create({ root, player, view, runner }) {
     const c = pad.getContext("2d");
     c.imageSmoothingEnabled = drawn;
     if (drawn) c.drawImage(ink, 0, 0);
-    else if (clean) c.drawImage(asCanvas(clean), 0, 0, SHEET, SHEET);
+    else if (clean) c.drawImage(clean, 0, 0, SHEET, SHEET);
     if (region.empty) return;
     const side = SHEET / Math.sqrt(region.cells.length), perRow = SHEET / side;
     c.fillStyle = getComputedStyle(root).getPropertyValue("--md-prior");
@@ -111,7 +91,7 @@ export function create({ root, player, view, runner }) {
     if (what === "mark" || what === "unmark") region.mark(to, what === "mark");
     else {
       if (!drawn) { // the first stroke goes on top of what is shown
-        if (clean) ink.getContext("2d").drawImage(asCanvas(clean), 0, 0, SHEET, SHEET);
+        if (clean) ink.getContext("2d").drawImage(clean, 0, 0, SHEET, SHEET);
         else clear(ink);
         drawn = true;
       }
@@ -139,7 +119,7 @@ export function create({ root, player, view, runner }) {
   on("pad-new", () => { clear(ink); drawn = true; region.fill(REGIONS.none); tool.value = "draw"; paint(); });
   on("pad-digit", () => { drawn = false; again(); });
   on("pad-invert", () => {
-    if (!drawn && clean) ink.getContext("2d").drawImage(asCanvas(clean), 0, 0, SHEET, SHEET);
+    if (!drawn && clean) ink.getContext("2d").drawImage(clean, 0, 0, SHEET, SHEET);
     drawn = true;
     invert(ink);
     again();
@@ -200,9 +180,9 @@ export function create({ root, player, view, runner }) {
     changed: suit,
     begin: (head) => { clean = kept = null; everyPrior(head.priors); },
     record: (record) => {
-      const { n, data } = record, sheet = (grey) => ({ grey, n, count: 1 });
-      clean = sheet(data.clean);
-      kept = data.kept ? sheet(data.kept) : null;
+      const { n, data } = record;
+      clean = asCanvas(data.clean, n);
+      kept = data.kept ? { grey: data.kept, n, count: 1 } : null;
       paint();
       player.redraw(true);
     },
@@ -212,7 +192,7 @@ export function create({ root, player, view, runner }) {
   };
 }
 
-function asCanvas({ grey, n }) {
+function asCanvas(grey, n) {
   const canvas = Object.assign(document.createElement("canvas"), { width: n, height: n });
   const c = canvas.getContext("2d"), image = c.createImageData(n, n);
   grey.forEach((v, i) => image.data.set([v, v, v, 255], 4 * i));

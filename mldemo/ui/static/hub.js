@@ -175,7 +175,6 @@ export async function mount(element, spec) {
   const root = element.querySelector(".md-player"), tab = tabOf(spec.tab);
   const module = await import(`./${spec.tab}.js`);
   tab.spec = spec;
-  tab.fields = spec.fields;
   const view = {
     get: (name) => tab.view[name],
     set: (name, value) => { // null: the default, which needs no mention

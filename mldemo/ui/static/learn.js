@@ -166,7 +166,7 @@ function course(root, { steps, text: { words, steps: texts }, progress }, facts,
   });
   lesson("back").addEventListener("click", () => go(steps[steps.indexOf(current) - 1]));
   lesson("next").addEventListener("click", () => go(steps[steps.indexOf(current) + 1]));
-  lesson("over").addEventListener("click", () => { progress.clear(); go(steps[0]); open(); });
+  lesson("over").addEventListener("click", () => { progress.clear(); go(steps[0]); });
   progress.onChange(update);
   open();
   observe(() => { // only the last step is tried here; the others have the bar

@@ -76,7 +76,7 @@ function build(details, { steps, texts, words }) {
   function open() { // the rows of the chosen tab, with the values that it has now
     const { fields, values } = tabsNow().find(({ id }) => id === tab.value);
     rows.replaceChildren();
-    controls = fields.filter((f) => f.longest === undefined).map((field) => {
+    controls = fields.map((field) => {
       const row = make("div", rows, { className: "md-maker-row" });
       row.dataset.field = field.name;
       make("b", row, { textContent: field.name });

@@ -1,5 +1,6 @@
 // What a player can show: pictures, curves, a map. A panel draws what the playhead points at.
 const BLACK = 0xff000000;
+export const INKS = ["one", "two", "three", "four"], DASHES = [[], [9, 5], [2, 4], [12, 4, 2, 4]];
 const greys = Uint32Array.from({ length: 256 }, (_, v) => BLACK | (v * 0x010101));
 
 export class Pictures { // a square of grey pictures; the browser scales the pixels
@@ -36,16 +37,16 @@ export class Pictures { // a square of grey pictures; the browser scales the pix
 }
 
 // ---------------------------------------------------------------- axes
-export const raised = (v) =>
+const raised = (v) =>
   "10" + String(v).replace("-", "⁻").replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]);
 
-export function fit(canvas) { // one canvas pixel per pixel of the screen
+function fit(canvas) { // one canvas pixel per pixel of the screen
   const ratio = window.devicePixelRatio || 1;
   const w = Math.round(canvas.clientWidth * ratio), h = Math.round(canvas.clientHeight * ratio);
   if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
   return [w, h, ratio];
 }
-export function stroke(c, points) {
+function stroke(c, points) {
   if (points.length < 2) return;
   c.beginPath();
   points.forEach(([x, y], i) => (i ? c.lineTo(x, y) : c.moveTo(x, y)));
@@ -56,8 +57,8 @@ export function stroke(c, points) {
 export class Chart {
   // layout(player) -> {x: [lo, hi], y: [lo, hi], logX, logY, label, ticksX?, curves: [...]} or null
   // a curve: {points: [[x, y], …], ink, dash, name, width?}; moving(player) -> more of them
-  constructor(canvas, { layout, moving, under, over, labelY }) {
-    Object.assign(this, { canvas, layout, moving, under, over, labelY });
+  constructor(canvas, { layout, moving, under, over }) {
+    Object.assign(this, { canvas, layout, moving, under, over });
     this.still = document.createElement("canvas");
     this.pen = canvas.getContext("2d");
   }
@@ -180,3 +181,33 @@ export function around(curves, most = 9) {
 }
 export const shells = (values, last) =>
   Array.from({ length: last }, (_, i) => [i + 1, values[i + 1]]);
+
+// The power spectrum of a run's pictures at the playhead, between those of the prior and the data.
+export const lastShell = (player) =>
+  Math.max(2, Math.min(player.head.data.prior.length, player.head.data.data.length) - 1);
+export function spectrum(canvas, player, over) {
+  return player.add(new Chart(canvas, {
+    layout: () => {
+      const { prior, data } = player.head.data, k = lastShell(player);
+      return {
+        x: [1, k], y: around([prior.subarray(1), data.subarray(1)]), logX: true, logY: true,
+        label: "frequency |k|",
+        curves: [
+          { points: shells(prior, k), ink: "prior", dash: [9, 5], name: "prior" },
+          { points: shells(data, k), ink: "data", dash: [2, 4], name: "data" },
+        ],
+      };
+    },
+    moving: () => [{ points: shells(player.frame().data.power, lastShell(player)), ink: "x", width: 3,
+      name: "x at time t" }],
+    over,
+  }));
+}
+
+export function make(tag, parent, name = "", words = "") { // an element at the end of another
+  const e = document.createElement(tag);
+  e.className = name;
+  e.textContent = words;
+  parent.append(e);
+  return e;
+}

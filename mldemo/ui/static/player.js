@@ -46,6 +46,7 @@ export class Player {
     const track = this.tracks[frame.track ?? 0];
     if (!track) return;
     track[frame.step] = frame;
+    if (frame.track) this.drawn = undefined; // it may be what is shown, beside track 0's
     this.#counted += 1;
     if (this.follow) this.current = Math.max(this.current, frame.step);
     this.redraw();
@@ -81,7 +82,7 @@ export class Player {
     if (!frame) return;
     const resized = this.resized;
     this.resized = false;
-    if (resized || this.drawn !== frame || this.tracks.length > 1) {
+    if (resized || this.drawn !== frame) {
       for (const panel of this.panels) panel.draw(this, resized);
       this.#facts(frame);
     }

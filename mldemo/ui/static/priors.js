@@ -1,18 +1,9 @@
 // Priors: draws above, eigenvalues and traces below; the verdict beside each name.
-import { Chart, Pictures, around, decades, octaves, shells } from "./panels.js";
-
-const INKS = ["one", "two", "three", "four"], DASHES = [[], [9, 5], [2, 4], [12, 4, 2, 4]];
+import { Chart, DASHES, INKS, Pictures, around, decades, make, octaves, shells } from "./panels.js";
 
 export function create({ root, player }) {
   const $ = (name) => root.querySelector(".md-" + name), area = $("draws");
   let found = [], cards = [], coming = [];
-  const make = (tag, parent, name = "", words = "") => {
-    const e = document.createElement(tag);
-    e.className = name;
-    e.textContent = words;
-    parent.append(e);
-    return e;
-  };
   const curve = (p, points) =>
     ({ points, ink: INKS[p.index], dash: DASHES[p.index], name: p.name, width: 2.6 });
   const last = 128;

@@ -1,5 +1,5 @@
 // Resolution: a row of pictures for each prior, restrictions of the finer ones below.
-import { Pictures } from "./panels.js";
+import { Pictures, make } from "./panels.js";
 
 export function create({ root, player, view, runner }) {
   const area = root.querySelector(".md-panels"), show = root.querySelector(".md-show");
@@ -8,12 +8,6 @@ export function create({ root, player, view, runner }) {
     view.set("show", show.value === "x0" ? "x0" : null);
     player.redraw(true);
   });
-  const make = (tag, parent, name = "") => {
-    const e = document.createElement(tag);
-    e.className = name;
-    parent.append(e);
-    return e;
-  };
   let built = "";
 
   function picture(parent, label, pick) {

@@ -34,7 +34,7 @@ export class Runner {
     const { recording } = this.spec.props;
     if (recording) return this.#play(new URL(recording, import.meta.url), "prerecorded");
     this.tab.idle?.();
-    if (!this.tab.idle) this.put("mode", "press " + (this.spec.start ?? "Start"));
+    if (!this.tab.idle) this.put("mode", "press Start");
   }
   start(values) {
     this.values = values;

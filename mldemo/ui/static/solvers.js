@@ -1,11 +1,10 @@
 // Solvers: recorded errors of all samplers, one curve computed now, theory lines, tables.
-import { Chart, decades } from "./panels.js";
+import { Chart, DASHES, INKS, decades } from "./panels.js";
 
-const INKS = ["one", "two", "three", "four"], DASHES = [[], [10, 5], [3, 4], [12, 4, 3, 4]];
 const THEORY = [1, 5];
 const COLUMN = { steps: 0, calls: 1, w2: 2, to_limit: 3 };
 
-export function create({ root, player, spec, view, runner }) {
+export function create({ root, player, spec, view }) {
   const $ = (name) => root.querySelector(".md-" + name);
   const { study } = spec.props, samplers = Object.entries(study?.samplers ?? {});
   const inkOf = (name) => INKS[samplers.findIndex(([other]) => other === name)] ?? "x";
@@ -23,7 +22,8 @@ export function create({ root, player, spec, view, runner }) {
   function live() { // the points up to the playhead
     const frame = player.frame(), h = player.head;
     if (!frame || state.error === "error") return null;
-    const { points } = frame.data, pace = study?.samplers[h.sampler]?.seconds_per_call ?? 0.05, out = [];
+    const { points } = frame.data, pace = study?.samplers[h.sampler]?.seconds_per_call, out = [];
+    if (state.cost === "seconds" && !pace) return null; // no cost of it was recorded
     for (let i = 0; i < points.length; i += 4) {
       const at = points[i + COLUMN[state.cost === "seconds" ? "calls" : state.cost]];
       out.push([state.cost === "seconds" ? at * pace : at, points[i + COLUMN[state.error]]]);
@@ -142,9 +142,7 @@ export function create({ root, player, spec, view, runner }) {
   for (const box of [kind, against, lines]) box.addEventListener("change", () => chosen());
   chosen(false);
   tables();
-  void runner;
   return {
-    record: () => {},
     words: (h) => [h.label, h.prior + " prior", h.resolution + "²", study ? "thin: recorded" : "no record here"],
   };
 }

@@ -1,8 +1,8 @@
 // Watch: two sheets of pictures, the spectrum with a band to brush, the map of SNR.
 import { filtered } from "./fft.js";
-import { Chart, Pictures, around, octaves, shells } from "./panels.js";
+import { Chart, Pictures, lastShell, octaves, spectrum } from "./panels.js";
 
-export function create({ root, player, spec, view, runner }) {
+export function create({ root, player, spec, view }) {
   const $ = (name) => root.querySelector(".md-" + name);
   const band = readBand(view.get("band"));
   const kept = new WeakMap(); // frame -> filtered pictures, of the present band
@@ -31,36 +31,20 @@ export function create({ root, player, spec, view, runner }) {
   }
 
   // -------------------------------------------------------------- spectrum
-  const last = () => Math.max(2, Math.min(player.head.data.prior.length, player.head.data.data.length) - 1);
-  const spectrum = player.add(new Chart($("s"), {
-    layout: () => {
-      const { prior, data } = player.head.data, k = last();
-      return {
-        x: [1, k], y: around([prior.subarray(1), data.subarray(1)]), logX: true, logY: true,
-        label: "frequency |k|",
-        curves: [
-          { points: shells(prior, k), ink: "prior", dash: [9, 5], name: "prior" },
-          { points: shells(data, k), ink: "data", dash: [2, 4], name: "data" },
-        ],
-      };
-    },
-    moving: () => [
-      { points: shells(player.frame().data.power, last()), ink: "x", width: 3, name: "x at time t" },
-    ],
-    over: (c, chart) => {
-      if (band.kind === "all") return;
-      const { box } = chart, edge = (k) => Math.max(box.l, Math.min(box.r, chart.X(Math.max(1, k))));
-      const [a, b] = [band.low < 1 ? box.l : edge(band.low - 0.5), edge(band.high + 0.5)];
-      c.globalAlpha = 0.18;
-      c.fillStyle = player.ink.accent;
-      if (band.kind === "only") c.fillRect(a, box.t, b - a, box.b - box.t);
-      else {
-        c.fillRect(box.l, box.t, a - box.l, box.b - box.t);
-        c.fillRect(b, box.t, box.r - b, box.b - box.t);
-      }
-      c.globalAlpha = 1;
-    },
-  }));
+  const last = () => lastShell(player);
+  const powers = spectrum($("s"), player, (c, chart) => {
+    if (band.kind === "all") return;
+    const { box } = chart, edge = (k) => Math.max(box.l, Math.min(box.r, chart.X(Math.max(1, k))));
+    const [a, b] = [band.low < 1 ? box.l : edge(band.low - 0.5), edge(band.high + 0.5)];
+    c.globalAlpha = 0.18;
+    c.fillStyle = player.ink.accent;
+    if (band.kind === "only") c.fillRect(a, box.t, b - a, box.b - box.t);
+    else {
+      c.fillRect(box.l, box.t, a - box.l, box.b - box.t);
+      c.fillRect(b, box.t, box.r - b, box.b - box.t);
+    }
+    c.globalAlpha = 1;
+  });
 
   // -------------------------------------------------------------- the map of SNR
   player.add(new Chart($("map"), {
@@ -115,9 +99,9 @@ export function create({ root, player, spec, view, runner }) {
       shown();
     });
   let from = null;
-  const canvas = $("s"), shell = (event) => Math.round(Math.max(1, Math.min(last(), spectrum.at(event.clientX))));
+  const canvas = $("s"), shell = (event) => Math.round(Math.max(1, Math.min(last(), powers.at(event.clientX))));
   canvas.addEventListener("pointerdown", (event) => {
-    if (!spectrum.plan) return;
+    if (!powers.plan) return;
     from = shell(event);
     canvas.setPointerCapture(event.pointerId);
   });
@@ -143,7 +127,6 @@ export function create({ root, player, spec, view, runner }) {
     note.textContent = `No checkpoint was trained with the ${values.prior} prior yet. `
       + "Choose one of the exact scores, or another prior.";
   }
-  void runner;
   return { changed };
 }
 
@@ -158,7 +141,7 @@ function evenly(steps) {
   return out;
 }
 // log10 of a ratio -> colour: noise, even, signal. Infinite where the prior has no noise.
-export function diverging(ink, reach = 3) {
+function diverging(ink, reach = 3) {
   const parse = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   const [noise, even, signal] = ["noise", "even", "signal"].map((name) => parse(ink[name]));
   return (value) => {
