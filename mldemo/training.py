@@ -110,7 +110,7 @@ class Training:
 
     def advance(self) -> Progress:
         """Take one optimiser step."""
-        start = time.perf_counter()
+        start = time.process_time()
         plan = self.plan
         index, level, inside = plan.level_of(self.step)
         resolution, rate = plan.resolution_of(self.step), plan.rate(self.step)
@@ -124,7 +124,7 @@ class Training:
         if self.world > 1:
             distributed.all_reduce(value, distributed.ReduceOp.AVG)
         self.step += 1
-        self.seconds += time.perf_counter() - start
+        self.seconds += time.process_time() - start
         done = index if inside + 1 == plan.levels[index][1] else None
         where = self.step, plan.steps, level, resolution
         return Progress(*where, value.item(), rate, self.seconds, done)
