@@ -52,9 +52,9 @@ class Checkpoint:
     record: dict[str, Any]
     source: str
 
-    def denoiser(self, prior: Prior | None = None) -> nn.Module:
+    def denoiser(self, prior: Prior | None = None, guidance: float = 1.0) -> nn.Module:
         """D(x, t) under a prior, by default the first that it was trained with."""
-        return _denoiser(self, prior or self.priors[0])
+        return _denoiser(self, prior or self.priors[0], guidance)
 
     @property
     def serves_any_prior(self) -> bool:
@@ -203,11 +203,11 @@ def assemble(
 
 
 @lru_cache(maxsize=64)
-def _denoiser(checkpoint: Checkpoint, prior: Prior) -> nn.Module:
+def _denoiser(checkpoint: Checkpoint, prior: Prior, guidance: float) -> nn.Module:
     from mldemo.networks.preconditioning import Denoiser
 
     parts = checkpoint.network, prior, checkpoint.statistics, checkpoint.schedule
-    return Denoiser(*parts).eval()
+    return Denoiser(*parts, guidance).eval()
 
 
 @lru_cache(maxsize=4)

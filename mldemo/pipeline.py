@@ -49,6 +49,7 @@ from mldemo.spectral import check_resolution, radial_mean, radial_power, resampl
 SCORES = ("learned", "gaussian", "empirical")
 EXACT_SCORES = SCORES[1:]
 LARGEST_COUNT = 4096
+GUIDANCE, LARGEST_GUIDANCE = 1.25, 3.0
 LARGEST_WORK = 2**33  # network calls x pixels x images
 GENERATED_DIGITS = "digits-generated"
 
@@ -58,11 +59,23 @@ def _choice(name: str, value: Any, allowed: Any) -> None:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {str(value)[:80]!r}")
 
 
+def check_guidance(guidance: float) -> float:
+    """Return a weight in [0, 3], else raise `ValueError`."""
+    if isinstance(guidance, bool) or not isinstance(guidance, int | float):
+        raise ValueError(f"guidance must be a number, got {str(guidance)[:80]!r}")
+    if not 0 <= guidance <= LARGEST_GUIDANCE:
+        raise ValueError(
+            f"guidance must be from 0 to {LARGEST_GUIDANCE:g}, got {str(guidance)[:80]}"
+        )
+    return float(guidance)
+
+
 @dataclass(frozen=True)
 class Request:
     """What somebody wants to see. Every field is checked; a bad one raises `ValueError`.
 
-    `checkpoint` None means the default checkpoint of the prior; it is ignored by exact scores.
+    `checkpoint` None means the default checkpoint of the prior. `guidance` weighs what the network
+    adds to the linear denoiser (`mldemo.networks.preconditioning`). Exact scores ignore both.
     `exponent` and `kappa` change the prior's spectrum; None leaves its default. A learned score
     follows them if its checkpoint was trained with varied priors.
     """
@@ -75,6 +88,7 @@ class Request:
     seed: int = 7
     score: str = "learned"
     checkpoint: str | None = None
+    guidance: float = GUIDANCE
     exponent: float | None = None
     kappa: float | None = None
 
@@ -92,6 +106,7 @@ class Request:
         _choice("score", self.score, SCORES)
         if self.checkpoint is not None and not isinstance(self.checkpoint, str):
             raise ValueError(f"checkpoint must be a name, got {self.checkpoint!r}")
+        check_guidance(self.guidance)
         for name, value in self.shape.items():
             if name not in {f.name for f in fields(PRIORS[self.prior])}:
                 raise ValueError(f"the {self.prior} prior has no {name}, got {name} {value!r}")
@@ -320,7 +335,8 @@ def run_of(request: Request, checkpoint: Checkpoint, device: torch.device | str 
         if not low <= value <= high:
             raise ValueError(f"{name} was from {low:g} to {high:g} in training, got {value:g}")
     prior = replace(prior, **request.shape)
-    parts = prior, c.statistics, c.schedule, c.denoiser(prior), torch.device(device)
+    denoise = c.denoiser(prior, request.guidance)
+    parts = prior, c.statistics, c.schedule, denoise, torch.device(device)
     return Run(request, *parts, c.name, c.trained_levels, c.source)
 
 

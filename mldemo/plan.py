@@ -22,7 +22,8 @@ class Plan:
     level to the next, and inside a level it warms up and then falls as a cosine. On a finer level
     every step number `rehearsal` is taken on a coarser one, so that nothing there is forgotten (0:
     never). `priors` are served by one network; with `variations` it also meets as many random
-    priors around them (`mldemo.families`).
+    priors around them (`mldemo.families`). `parent` names the file, by its sha256, whose weights
+    training begins with in place of random ones.
     """
 
     priors: tuple[dict[str, Any], ...]
@@ -34,6 +35,7 @@ class Plan:
     learning_rate: float = 2e-3
     ema: float = 0.999
     seed: int = 0
+    parent: str | None = None
     schedule: Schedule = Schedule()
 
     def __post_init__(self) -> None:

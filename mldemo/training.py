@@ -84,6 +84,14 @@ class Training:
         self.step, self.seconds = 0, 0.0
         self._levels: dict[int, tuple[Tensor, Noise]] = {}
 
+    def begin_with(self, weights: dict[str, Tensor]) -> None:
+        """Start from the weights of another network of the same shape."""
+        try:
+            self.denoiser.network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"the parent's weights do not fit this network: {error}") from None
+        self.average.module.load_state_dict(weights)
+
     def _level(self, resolution: int) -> tuple[Tensor, Noise]:
         """Modes of the data, and spectra of the family, on one level."""
         if resolution not in self._levels:
@@ -259,6 +267,7 @@ def export(run: Training, folder: Path, name: str, data: str) -> Path:
         "learning_rate": plan.learning_rate,
         "ema": plan.ema,
         "seed": plan.seed,
+        "parent": plan.parent,
         "seconds": round(run.seconds, 1),
         "versions": {"torch": torch.__version__, "neuraloperator": version("neuraloperator")},
     }

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from mldemo.machine import choose_device
 from mldemo.noise import LARGEST_SEED
+from mldemo.oracles import GaussianDenoiser
 from mldemo.pipeline import (
     LARGEST_WORK,
     Request,
@@ -45,6 +47,11 @@ def test_the_core_imports_neither_page_nor_network() -> None:
         ({"resolution": float("nan")}, "whole number, got nan"),
         ({"steps": 0}, "from 1 to 1000, got 0"),
         ({"steps": 10**30}, "from 1 to 1000"),
+        ({"guidance": -0.1}, "guidance must be from 0 to 3, got -0.1"),
+        ({"guidance": 10**400}, "guidance must be from 0 to 3, got 1000"),
+        ({"guidance": float("nan")}, "guidance must be from 0 to 3, got nan"),
+        ({"guidance": "1"}, "guidance must be a number, got '1'"),
+        ({"guidance": True}, "guidance must be a number, got 'True'"),
         ({"sampler": "magic"}, "one of dpmpp2m, .*, got 'magic'"),
         ({"count": 5000}, "from 1 to 4096, got 5000"),
         ({"count": None}, "whole number, got None"),
@@ -79,6 +86,20 @@ def test_a_run_yields_every_state(tiny_bundle: Path, sampler: str) -> None:
         torch.testing.assert_close(f.power, radial_power(f.x).mean((0, 1)))
     times = [f.time for f in frames]
     assert times == sorted(times, reverse=True)
+
+
+def test_guidance_reaches_the_denoiser_of_this_run_alone(tiny_bundle: Path) -> None:
+    """0 is the Gaussian score; another run of the same checkpoint keeps its own weight."""
+    wishes = {"resolution": 16, "steps": 4, "count": 2}
+    runs = {g: prepare(Request(guidance=g, **wishes), folder=tiny_bundle) for g in (0.0, 1.0, 2)}
+    run = runs[0.0]
+    linear = GaussianDenoiser(
+        run.statistics.mean_at(16), run.statistics.spectrum(16), run.prior, run.schedule
+    )
+    exact = replace(run, denoise=linear).result().x0
+    none, plain, twice = (run.result().x0 for run in runs.values())
+    torch.testing.assert_close(none, exact, rtol=0, atol=2e-5)
+    assert (plain - exact).abs().max() > 1e-3 and (twice - plain).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("sampler", ["dpmpp2m", "euler"])

@@ -79,6 +79,20 @@ def test_a_zero_network_is_the_gaussian_denoiser(prior: Prior, n: int) -> None:
     torch.testing.assert_close(denoiser(x, TIMES), exact(x, TIMES), rtol=1e-9, atol=1e-10)
 
 
+@each_prior
+def test_guidance_weighs_what_the_network_adds(prior: Prior) -> None:
+    """D_g = D_lin + g (D - D_lin), with the Gaussian oracle as D_lin."""
+    network = Given(spectral.to_field(unit_modes(7, range(len(TIMES)), 16, torch.float64), 16))
+    _, _, x = noisy(prior, 16)
+    linear = GaussianDenoiser(STATISTICS.mean_at(16), STATISTICS.spectrum(16), prior, SCHEDULE)
+    plain = Denoiser(network, prior, STATISTICS, SCHEDULE)(x, TIMES)
+    assert (plain - linear(x, TIMES)).abs().max() > 1e-3
+    for guidance in (0.0, 1.0, 1.3):
+        guided = Denoiser(network, prior, STATISTICS, SCHEDULE, guidance)(x, TIMES)
+        expected = torch.lerp(linear(x, TIMES), plain, guidance)
+        torch.testing.assert_close(guided, expected, rtol=1e-9, atol=1e-10)
+
+
 def exact_residual(prior: Prior, n: int) -> tuple[Tensor, Tensor]:
     """The F for which D = x_0, by division: (x_0 - m - linear part) / gain, and where gain > 0."""
     clean, _, x = noisy(prior, n)

@@ -19,7 +19,7 @@ from mldemo.plan import DECISIVE, SHARE, Plan, training_times
 from mldemo.priors import Bessel, Laplacian, Standard
 from mldemo.sde import END, FIRST
 from mldemo.spectral import multiplicity, resample, to_modes
-from mldemo.training import LossLog, Progress, Training
+from mldemo.training import LossLog, Progress, Training, export
 
 # Three priors and two variations, the coarser level rehearsed at every second step of the finer.
 FAMILY = {
@@ -111,6 +111,29 @@ def test_another_plan_is_refused(idx_folder: Path, tiny_plan: dict, tmp_path: Pa
     other = Training(Plan(**tiny_plan | {"seed": 1}), fields)
     with pytest.raises(ValueError, match="another plan"):
         other.resume(tmp_path / "s.safetensors")
+
+
+def test_a_child_begins_with_its_parents_weights(
+    idx_folder: Path, tiny_bundle: Path, tiny_plan: dict, tmp_path: Path
+) -> None:
+    """At a rate of almost 0 they stay; the record names the parent; another shape is refused."""
+    command = [*_command(idx_folder, tmp_path, "8:1"), "--learning-rate", "1e-12"]
+    command += ["--checkpoints", str(tiny_bundle), "--parent", "tiny"]
+    kind = load_checkpoint("tiny", tiny_bundle).record["network"]["kind"]
+    asked = [sys.executable, *command, "--network", kind]
+    answer = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 2 and "do not fit this network" in answer.stderr
+    fields = load_fields(idx_folder)[:50]
+    weights = load_checkpoint("tiny", tiny_bundle).network.state_dict()
+    run = Training(Plan(**tiny_plan | {"parent": "a sha256"}), fields)
+    run.begin_with(weights)
+    begun = run.denoiser.network.state_dict()
+    assert all(torch.equal(begun[k], weights[k]) for k in weights)
+    export(run, tmp_path / "out", "child", "idx")
+    child = load_checkpoint("child", tmp_path / "out")
+    assert child.record["parent"] == "a sha256"
+    saved = child.network.state_dict()
+    assert all(torch.equal(saved[k], weights[k]) for k in weights)
 
 
 def test_training_lowers_the_loss(idx_folder: Path, tiny_plan: dict) -> None:

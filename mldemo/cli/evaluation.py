@@ -10,7 +10,14 @@ import click
 import torch
 
 from mldemo.checkpoints import checkpoint_names, manifest_entry
-from mldemo.cli.options import Whole, bundle_option, device_option, progress_bar, say
+from mldemo.cli.options import (
+    Whole,
+    bundle_option,
+    device_option,
+    guidance_option,
+    progress_bar,
+    say,
+)
 from mldemo.machine import choose_device
 from mldemo.metrics import zoo
 from mldemo.metrics.evaluation import Reference
@@ -76,6 +83,7 @@ def parse_levels(text: str, count: int) -> list[tuple[int, int]]:
     help=f"[default: {ONE}; with --all {EVERY}]",
 )
 @click.option("--steps", type=Whole(1, LARGEST_STEPS), default=20)
+@guidance_option
 @click.option("--count", type=Whole(SMALLEST_COUNT, LARGEST_COUNT), default=1000)
 @click.option("--seed", type=Whole(0, LARGEST_SEED), default=0)
 @click.option(
@@ -102,6 +110,7 @@ def evaluate(
     priors: tuple[str, ...],
     levels: str | None,
     steps: int,
+    guidance: float,
     count: int,
     seed: int,
     sources: tuple[str, ...],
@@ -123,7 +132,9 @@ def evaluate(
     if out is not None and not out.parent.is_dir():
         raise ValueError(f"--json names a folder that does not exist: {str(out.parent)!r}")
     pairs = parse_levels(levels or (EVERY if every else ONE), count)
-    wishes = [Settings(n, steps=steps, count=own, seed=seed) for n, own in pairs]
+    wishes = [
+        Settings(n, steps=steps, count=own, seed=seed, guidance=guidance) for n, own in pairs
+    ]
     where, records, rows = choose_device(device), zoo.Records(out), []
     for source, chosen in _by_source(sources, names, folder):
         reference = Reference.of(source, folder, eye)

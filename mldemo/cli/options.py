@@ -9,6 +9,7 @@ import click
 
 from mldemo import checkpoints
 from mldemo.noise import LARGEST_SEED
+from mldemo.pipeline import GUIDANCE, LARGEST_GUIDANCE
 
 
 class Whole(click.ParamType):
@@ -46,6 +47,14 @@ bundle_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=checkpoints.BUNDLE,
     help="Folder with manifest.json and the checkpoint files.  [default: the bundle]",
+)
+
+
+guidance_option = click.option(
+    "--guidance",
+    type=click.FloatRange(0, LARGEST_GUIDANCE),
+    default=GUIDANCE,
+    help="Weight of what the network adds to the linear denoiser; 1: as it was trained.",
 )
 
 

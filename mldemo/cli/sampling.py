@@ -13,6 +13,7 @@ from mldemo.cli.options import (
     bundle_option,
     destination,
     device_option,
+    guidance_option,
     progress_bar,
     say,
     seed_option,
@@ -34,6 +35,7 @@ LARGEST_GIF = 64
 @click.option("--count", type=Whole(1, pipeline.LARGEST_COUNT), default=16)
 @seed_option
 @click.option("--checkpoint", metavar="NAME", help="[default: the prior's own]")
+@guidance_option
 @click.option("--score", type=click.Choice(pipeline.SCORES), default="learned")
 @click.option(
     "--data",
@@ -79,6 +81,7 @@ def sample(out: Path, device: str, folder: Path, data: Path | None, **wishes: An
         {
             "out": str(out),
             "checkpoint": run.checkpoint,
+            "guidance": request.guidance,
             "score": request.score,
             "prior": run.prior.to_dict(),
             "resolution": request.resolution,

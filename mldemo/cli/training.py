@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from mldemo import pipeline
-from mldemo.cli.options import Whole, device_option, progress_bar, say
+from mldemo.cli.options import Whole, bundle_option, device_option, progress_bar, say
 from mldemo.machine import choose_device, tune_process
 from mldemo.noise import LARGEST_SEED
 from mldemo.priors import PRIORS
@@ -47,6 +47,8 @@ def _levels(text: str) -> tuple[tuple[int, int], ...]:
 @click.option("--learning-rate", type=click.FloatRange(0, 1, min_open=True), default=2e-3)
 @click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.999)
 @click.option("--seed", type=Whole(0, LARGEST_SEED), default=0)
+@click.option("--parent", metavar="NAME", help="checkpoint whose weights to begin with")
+@bundle_option
 @click.option("--save-every", type=Whole(1, 10**6), default=200, help="steps")
 @click.option("--threads", type=Whole(1, 1024), help="[default: every core]")
 @device_option
@@ -60,6 +62,8 @@ def train(
     save_every: int,
     threads: int | None,
     device: str,
+    parent: str | None,
+    folder: Path,
     name: str | None,
     out: Path,
     **numbers: Any,
@@ -71,6 +75,7 @@ def train(
     torchrun --nproc-per-node=2 -m mldemo train …
     """
     from mldemo import training
+    from mldemo.checkpoints import load_checkpoint, manifest_entry
     from mldemo.data import Statistics, load_data
     from mldemo.plan import Plan
 
@@ -84,16 +89,20 @@ def train(
     training.start_processes()
     fields = load_data(data)
     statistics = Statistics.of(fields)
+    ancestor = None if parent is None else load_checkpoint(parent, folder)
     plan = Plan(
         priors=tuple(pipeline.default_prior(prior, statistics).to_dict() for prior in names),
         network={"kind": network},
         levels=_levels(levels),
+        parent=None if parent is None else manifest_entry(parent, folder)["sha256"],
         **numbers,
     )
     run = training.Training(plan, fields, chosen)
     state, leader = out / f"{name}.state.safetensors", run.rank == 0
     if state.exists():
         run.resume(state)
+    elif ancestor is not None:
+        run.begin_with(ancestor.network.state_dict())
     log = training.LossLog(out / f"{name}.jsonl", run.step) if leader else None
     with progress_bar(plan.steps, "steps", run.step, hide=not leader) as bar:
         for progress in run.run(state, save_every):

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mldemo.pipeline import LARGEST_COUNT, Request
+from mldemo.pipeline import GUIDANCE, LARGEST_COUNT, Request
 
 SMALLEST_COUNT = 8
 
@@ -18,6 +18,7 @@ class Settings:
     count: int = 1000
     sampler: str = "dpmpp2m"
     seed: int = 0
+    guidance: float = GUIDANCE
 
     def __post_init__(self) -> None:
         """Check types, ranges and the total work."""

@@ -13,7 +13,7 @@ class FourierNeuralOperator(nn.Module):
     (B, 2, N, N) and (B, 11) scaled log-SNRs -> (B, 1, N, N).
     """
 
-    def __init__(self, width: int = 32, modes: int = 16, depth: int = 4) -> None:
+    def __init__(self, width: int = 32, modes: int = 10, depth: int = 4) -> None:
         super().__init__()
         features = 4 * width
         self.embedding = Embedding(CONDITIONS, features)

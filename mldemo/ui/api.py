@@ -37,7 +37,7 @@ from mldemo.ui.tab import Place
 from mldemo.ui.wire import grey
 
 # what a run may be asked for, in this order; the prior's shape is left at its default
-ASKED = list(inspect.signature(Request).parameters.values())[:8]
+ASKED = list(inspect.signature(Request).parameters.values())[:9]
 CONCURRENCY = {"concurrency_limit": RUNNING, "concurrency_id": "compute"}
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from mldemo.checkpoints import checkpoint_names, manifest_entry
-from mldemo.pipeline import Request, checkpoints_for, prepare
+from mldemo.pipeline import GUIDANCE, LARGEST_GUIDANCE, Request, checkpoints_for, prepare
 from mldemo.priors import PRIORS
 from mldemo.samplers import SAMPLERS
-from mldemo.ui.fields import Choice, Whole, seed_field
+from mldemo.ui.fields import Choice, Number, Whole, seed_field
 from mldemo.ui.limits import checked
 from mldemo.ui.live import Record
 from mldemo.ui.tab import Place, Tab
@@ -81,6 +81,7 @@ def tab(place: Place) -> Tab:
             sampler_field(),
             Whole("steps", "Steps", 20, 2, 100),
             seed_field(Request.seed),
+            Number("guidance", "Guidance (1: as trained)", GUIDANCE, 0, LARGEST_GUIDANCE, 0.05),
         ),
         source=source,
         props={

@@ -88,14 +88,16 @@ def command(run: Run, out: str = "digits.png") -> str:
         f"--score {r.score}",
     ]
     if run.checkpoint is not None:
-        words.append(f"--checkpoint {run.checkpoint}")
+        words.append(f"--checkpoint {run.checkpoint} --guidance {r.guidance:g}")
     return " ".join([*words, f"--out {out}"])
 
 
 def snippet(run: Run) -> str:
     """Python that computes the same pixels: `shown`, uint8 (steps + 1, count, N, N)."""
     r = run.request
-    checkpoint = "" if run.checkpoint is None else f" checkpoint={run.checkpoint!r},"
+    learned = ""
+    if run.checkpoint is not None:
+        learned = f"\n    checkpoint={run.checkpoint!r}, guidance={r.guidance!r},"
     return f"""\
 import torch
 from mldemo import Request, prepare
@@ -103,7 +105,7 @@ from mldemo.pipeline import pixels
 
 request = Request(
     prior={r.prior!r}, resolution={r.resolution}, steps={r.steps}, sampler={r.sampler!r},
-    count={r.count}, seed={r.seed}, score={r.score!r},{checkpoint}
+    count={r.count}, seed={r.seed}, score={r.score!r},{learned}
 )
 frames = list(prepare(request, device={run.device.type!r}).frames())
 shown = torch.stack([pixels(frame.x0[:, 0]) for frame in frames])  # what the page shows as x̂₀
