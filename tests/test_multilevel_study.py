@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from mldemo.networks.preconditioning import Denoiser
 from mldemo.studies import multilevel
@@ -34,7 +35,7 @@ def test_budgets_curves_and_a_stop(
     assert [point["step"] for point in first["8 → 16"]["curve"]] == [3, 6]
     spent = [point["cpu_seconds"] for point in first["8 → 16"]["curve"]]
     assert 0 < spent[0] < spent[1]
-    assert first["8 → 16"]["fid_ratio"] > 1
+    assert [p.get("fid_ratio", 0) > 1 for p in first["8 → 16"]["curve"]] == [False, True]
     parts.close()
 
     steps: list[int] = []
@@ -49,6 +50,9 @@ def test_budgets_curves_and_a_stop(
     assert again["8 → 16"] == json.loads(json.dumps(first["8 → 16"]))
     assert again["16 alone"]["levels"] == ((16, 4),)
     assert steps == [0, 1, 2, 3]
+    multilevel.plot(again, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.size == (900, 340) and len(set(picture.convert("L").tobytes())) > 20
 
 
 def test_validation_is_that_of_the_averaged_weights(idx_folder: Path) -> None:

@@ -16,7 +16,9 @@ def study() -> None:
     """Run an experiment and write its record."""
 
 
-def write_record(out: Path, name: str, parts: Iterator[tuple[str, Any]], command: str) -> None:
+def write_record(
+    out: Path, name: str, parts: Iterator[tuple[str, Any]], command: str
+) -> dict[str, Any]:
     """Collect the parts of a study and write them as one file; it appears whole or not at all."""
     from mldemo import __version__
 
@@ -28,6 +30,7 @@ def write_record(out: Path, name: str, parts: Iterator[tuple[str, Any]], command
     record["seconds"] = round(time.perf_counter() - start, 1)
     write_json(out, record)
     say({"out": str(out), "study": name, "seconds": record["seconds"]})
+    return record
 
 
 @study.command()
@@ -39,15 +42,23 @@ def write_record(out: Path, name: str, parts: Iterator[tuple[str, Any]], command
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep what is done here, to go on after a stop.",
 )
+@click.option("--plot", "picture", type=click.Path(path_type=Path), help=".png of the curves")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help=".json")
-def multilevel(out: Path, data: str, seconds: float, count: int, state: Path | None) -> None:
+def multilevel(
+    out: Path, picture: Path | None, data: str, seconds: float, count: int, state: Path | None
+) -> None:
     """What coarse-to-fine training saves: 16 → 32 → 64, 32 → 64, 64 alone."""
+    from mldemo.studies.multilevel import plot
     from mldemo.studies.multilevel import study as parts
 
     budget = f"--data {Path(data).name} --seconds {seconds:g} --count {count}"
     command = f"python -m mldemo study multilevel {budget} --out FILE"
     destination(out, (".json",))
-    write_record(out, "multilevel", parts(data, seconds, count, state), command)
+    if picture is not None:
+        destination(picture, (".png",))
+    record = write_record(out, "multilevel", parts(data, seconds, count, state), command)
+    if picture is not None:
+        plot(record, picture)
 
 
 @study.command()

@@ -3,7 +3,7 @@
 Three strategies get the same CPU seconds: 16 → 32 → 64, 32 → 64, and 64 alone, all without
 rehearsal of coarser levels, so that a level's steps are all its own. Along the way each
 is held against the test data at 64: the training loss of the averaged weights, with noise and
-times that are the same for all; at the end the FID of samples at 64 as well.
+times that are the same for all, and at a few points the FID of samples at 64.
 
 CPU seconds are those of the process, so that a busy machine does not decide. A step's cost on
 each level is measured first; it turns the budget into steps.
@@ -36,6 +36,7 @@ STRATEGIES: dict[str, dict[int, float]] = {  # the share of the CPU time that ea
     "64 alone": {64: 1.0},
 }
 POINTS, VALIDATION = 12, 64  # points of a curve, test images in each
+FID_EVERY = 4  # points from one FID to the next
 
 
 def step_costs(plan: Plan, fields: Tensor, levels: list[int], steps: int = 4) -> dict[int, float]:
@@ -52,10 +53,10 @@ def step_costs(plan: Plan, fields: Tensor, levels: list[int], steps: int = 4) ->
     return costs
 
 
-def averaged(run: Training) -> Denoiser:
+def averaged(run: Training, guidance: float = 1.0) -> Denoiser:
     """The denoiser with the averaged weights of a run."""
     parts = run.average.module, run.denoiser.prior, run.statistics, run.plan.schedule
-    return Denoiser(*parts).eval()
+    return Denoiser(*parts, guidance).eval()
 
 
 def validation_loss(run: Training, test: Tensor) -> float:
@@ -98,9 +99,8 @@ def study(
             yield name, json.loads(kept.read_text("utf-8"))
             continue
         file = state / f"{slug}.safetensors" if state else None
-        run, curve = _strategy(plan, fields, test, file)
-        quality = reference.evaluate(_samples(run, count))
-        part = {"levels": levels, "curve": curve, "fid_ratio": quality["fid_ratio"]}
+        curve = _strategy(plan, fields, test, reference, count, file)
+        part = {"levels": levels, "curve": curve}
         _keep(kept, part)
         yield name, part
 
@@ -112,8 +112,13 @@ def _keep(path: Path | None, value: Any) -> None:
 
 
 def _strategy(
-    plan: Plan, fields: Tensor, test: Tensor, state: Path | None
-) -> tuple[Training, list[dict[str, float]]]:
+    plan: Plan,
+    fields: Tensor,
+    test: Tensor,
+    reference: Reference,
+    count: int,
+    state: Path | None,
+) -> list[dict[str, float]]:
     run = Training(plan, fields)
     curve_file = state.with_suffix(".curve.json") if state else None
     curve: list[dict[str, float]] = []
@@ -129,18 +134,39 @@ def _strategy(
         if run.step % every == 0 or run.step == plan.steps:
             spent += time.process_time() - start
             loss = validation_loss(run, test)
-            curve.append({"cpu_seconds": round(spent, 1), "step": run.step, "loss": loss})
+            point = {"cpu_seconds": round(spent, 1), "step": run.step, "loss": loss}
+            if len(curve) % FID_EVERY == FID_EVERY - 1 or run.step == plan.steps:
+                point["fid_ratio"] = reference.evaluate(_samples(run, count))["fid_ratio"]
+            curve.append(point)
             if state is not None:
                 _keep(curve_file, curve)
                 run.save(state)
             start = time.process_time()
-    return run, curve
+    return curve
 
 
 def _samples(run: Training, count: int) -> Tensor:
-    denoiser, prior = averaged(run).requires_grad_(False), run.denoiser.prior
+    prior = run.denoiser.prior
     request = Request(prior=prior.name, resolution=FINEST, count=count, seed=1)
+    denoiser = averaged(run, request.guidance).requires_grad_(False)
     parts = run.statistics, run.plan.schedule, denoiser, run.device
     sampling = Run(request, prior, *parts, None, [n for n, _ in run.plan.levels])
     chunks = [range(i, min(i + 50, count)) for i in range(0, count, 50)]
     return torch.cat([sampling.result(chunk).x0 for chunk in chunks])
+
+
+def plot(record: dict[str, Any], path: Path) -> None:
+    """Loss and FID at the finest level against CPU seconds, a line per strategy, as a picture."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for name, style in zip(STRATEGIES, ("o-", "s--", "^:"), strict=False):
+        for axis, key in zip(axes, ("loss", "fid_ratio"), strict=True):
+            points = [(p["cpu_seconds"], p[key]) for p in record[name]["curve"] if key in p]
+            axis.plot(*zip(*points, strict=True), style, label=name)
+    for axis, what in zip(axes, ("validation loss at 64²", "FID at 64² / floor"), strict=True):
+        axis.set(xlabel="CPU seconds", ylabel=what, yscale="log")
+        axis.grid(alpha=0.3, which="both")
+    axes[0].legend()
+    figure.savefig(path, dpi=100)
