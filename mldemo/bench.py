@@ -127,27 +127,30 @@ def _relative(a: Tensor, b: Tensor) -> float:
 def training(rounds: int = 4) -> Iterator[dict[str, Any]]:
     """A training step at N = 16 and 32, batch 128, against neuralop's FNO and the roofline.
 
-    Our FNO and neuralop's have the same width (32), |k|∞ ≤ 16 and depth (4) and take the same
-    step: forward, backward, AdamW. Neuralop's has no time and no second field, so ours does a
-    little more. The roofline of the shipped network is the time that square products of side 1024
-    take for as many floating-point operations as its forward and backward pass counts.
+    Our FNO, as it is by default, and neuralop's of the same width, modes and depth take the same
+    step: forward, backward, AdamW. Neuralop's has no time, so ours does a little more. The
+    roofline of the shipped network is the time that square products of side 1024 take for as many
+    floating-point operations as its forward and backward pass counts.
     """
     from neuralop.models import FNO
     from torch.utils.flop_counter import FlopCounterMode
 
-    from mldemo.networks import build_network
+    from mldemo.networks import build_network, complete_record
     from mldemo.networks.blocks import CONDITIONS, FIELDS
 
     a = torch.randn(1024, 1024, generator=_generator(0))
     (product,) = _seconds([partial(torch.matmul, a, a)], 10)
     rate = 2 * 1024**3 / product
     snr = torch.rand(128, CONDITIONS, generator=_generator(1))
+    record = complete_record({"kind": "fno"})
+    n_modes = (2 * record["modes"] + 1,) * 2
+    options = {"hidden_channels": record["width"], "n_layers": record["depth"]}
     for n in (16, 32):
         x = torch.randn(128, FIELDS, n, n, generator=_generator(n))
         networks = {
-            "fno": build_network({"kind": "fno"}),
+            "fno": build_network(record),
             "ushaped": build_network({"kind": "ushaped"}),
-            "neuralop": FNO((33, 33), FIELDS, 1, hidden_channels=32, n_layers=4),
+            "neuralop": FNO(n_modes, FIELDS, 1, **options),
         }
         steps = [
             _training_step(network, (x,) if name == "neuralop" else (x, snr))

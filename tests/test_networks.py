@@ -121,6 +121,65 @@ def test_spectral_convolution_is_one_operator(coarse: int, fine: int) -> None:
     torch.testing.assert_close(spectral.resample(high, coarse), low, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("n", "modes"), [(8, 2), (9, 6)])
+def test_gradients_are_finite_differences(n: int, modes: int, layout: torch.memory_format) -> None:
+    """For the input, the weights (also where modes are cut off) and what is added."""
+    layer = randomised(SpectralConvolution(2, 3, 2 * modes + 1)).double()
+    generator = torch.Generator().manual_seed(5)
+    x, added = (torch.randn(2, c, n, n, generator=generator).double() for c in (2, 3))
+
+    def act(weight: Tensor, x: Tensor, added: Tensor) -> Tensor:
+        x, added = x.to(memory_format=layout), added.to(memory_format=layout)
+        return torch.func.functional_call(layer, {"weight": weight}, (x,), {"added": added})
+
+    leaves = [y.detach().requires_grad_() for y in (layer.weight, x, added)]
+    assert torch.autograd.gradcheck(act, leaves, fast_mode=True)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_field_is_added(layout: torch.memory_format) -> None:
+    """With and without gradients, on the grid of the layer and in the resampling of features."""
+    layer = randomised(SpectralConvolution(3, 3, 5)).double()
+    x, added = (banded(8, 3, 3, seed=s).to(memory_format=layout) for s in (1, 2))
+    for graph in (True, False):
+        with torch.set_grad_enabled(graph):
+            torch.testing.assert_close(layer(x, added=added.clone()), layer(x) + added)
+            fine = resample_features(x, 8, added=added.clone())
+            torch.testing.assert_close(fine, resample_features(x, 8) + added)
+
+
+def test_kept_matrices_follow_the_weight() -> None:
+    """A layer that does not learn keeps its matrices; whatever way the weight changes, it acts as
+    a new layer with that weight, and it can be differentiated after a call in inference mode."""
+    layer = randomised(SpectralConvolution(2, 2, 5)).requires_grad_(False)
+    x = banded(8, 3, 2).float()
+
+    def check() -> None:
+        other = SpectralConvolution(2, 2, 5).to(layer.weight.dtype)
+        other.load_state_dict(layer.state_dict())
+        y = x.to(layer.weight.dtype)
+        with torch.inference_mode():
+            torch.testing.assert_close(layer(y), layer(y), rtol=0, atol=0)
+            torch.testing.assert_close(layer(y), other(y), rtol=0, atol=0)
+
+    check()
+    layer.weight.mul_(2)
+    check()
+    layer.load_state_dict({"weight": torch.ones_like(layer.weight)})
+    check()
+    layer.weight.data = torch.full_like(layer.weight, 3)
+    check()
+    layer.weight = nn.Parameter(torch.full_like(layer.weight, 4), requires_grad=False)
+    check()
+    layer.double()
+    check()
+    y = x.double().requires_grad_()
+    (gradient,) = torch.autograd.grad(layer(y).sum(), y)
+    assert gradient.isfinite().all()
+    assert gradient.any()
+
+
 def test_spectral_convolution_plugs_into_neuralops_fno() -> None:
     """FNO(conv_module=SpectralConvolution) with the weights of a stock FNO computes the same and
     has the same gradient."""

@@ -3,7 +3,14 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mldemo.networks.blocks import CONDITIONS, FIELDS, Embedding, FourierBlock, with_coordinates
+from mldemo.networks.blocks import (
+    CONDITIONS,
+    FIELDS,
+    Embedding,
+    FourierBlock,
+    to_one_channel,
+    with_coordinates,
+)
 
 
 class FourierNeuralOperator(nn.Module):
@@ -30,4 +37,4 @@ class FourierNeuralOperator(nn.Module):
         h = self.lift(with_coordinates(x))
         for block in self.blocks:
             h = block(h, e)
-        return self.project(functional.silu(self.hidden(h)))
+        return to_one_channel(self.project, functional.silu(self.hidden(h)))

@@ -17,6 +17,7 @@ from mldemo.networks.blocks import (
     Embedding,
     FourierBlock,
     Modulation,
+    to_one_channel,
     with_coordinates,
 )
 from mldemo.networks.spectral_convolution import resample_features
@@ -144,7 +145,7 @@ class UShapedOperator(nn.Module):
         n, e = x.shape[-1], self.embedding(snr)
         latent = resample_features(x, self.core_grid)
         latent = self.core(with_coordinates(latent), e)
-        h = self.lift(with_coordinates(x)) + resample_features(latent, n)
+        h = resample_features(latent, n, added=self.lift(with_coordinates(x)))
         for block in self.blocks:
             h = block(h, e)
-        return self.project(functional.silu(self.hidden(h)))
+        return to_one_channel(self.project, functional.silu(self.hidden(h)))
