@@ -20,6 +20,8 @@ from mldemo.machine import choose_device, tune_process  # noqa: E402
 
 configure_client()  # gradio imports it
 
+from mldemo.ui.quota import borrowed_gpu  # noqa: E402
+
 ON_SPACE = "SPACE_ID" in os.environ
 parser = argparse.ArgumentParser(description="mldemo: noise into digits, in the browser")
 parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
@@ -27,15 +29,16 @@ parser.add_argument("--host", default="0.0.0.0" if ON_SPACE else "127.0.0.1")
 parser.add_argument("--port", type=int, default=7860, help="default: 7860")
 parser.add_argument("--root-path", help="the prefix behind which a proxy serves the page")
 options = parser.parse_args(None if __name__ == "__main__" else [])
+gpu = borrowed_gpu() if ON_SPACE else None
 try:
-    device = choose_device(options.device)
+    device = choose_device("cpu" if gpu else options.device)
 except ValueError as error:
     parser.exit(2, f"app.py: {error}\n")
 
 from mldemo.ui import build_app, launch_options, warm_up  # noqa: E402
 
 folder = Path(os.environ.get("MLDEMO_CHECKPOINTS", BUNDLE))
-demo = build_app(device, folder)
+demo = build_app(device, folder, gpu)
 
 if __name__ == "__main__":
     # The compute thread needs the interpreter some hundred times a step: let it wait for the

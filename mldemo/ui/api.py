@@ -2,6 +2,8 @@
 
 from gradio_client import Client
 Client("http://127.0.0.1:7860").predict(resolution=64, seed=7, api_name="/sample")
+
+Where the package `mcp` is installed they are tools of an MCP server too, at gradio_api/mcp/.
 """
 
 import base64
@@ -21,6 +23,8 @@ from PIL.Image import Image
 
 from mldemo.images import sheet
 from mldemo.pipeline import (
+    LARGEST_GUIDANCE,
+    SCORES,
     Frame,
     Request,
     Run,
@@ -29,15 +33,27 @@ from mldemo.pipeline import (
     pixels,
     prepare,
 )
-from mldemo.priors import Prior
-from mldemo.spectral import radial_mean
-from mldemo.ui.limits import checked
+from mldemo.priors import PRIORS, Prior
+from mldemo.samplers import SAMPLERS
+from mldemo.spectral import SMALLEST, radial_mean
+from mldemo.ui.limits import FINEST_LIVE, MOST_IMAGES, MOST_STEPS, checked
 from mldemo.ui.live import COMPUTE, RUNNING, SECONDS, sentence
 from mldemo.ui.tab import Place
 from mldemo.ui.wire import grey
 
 # what a run may be asked for, in this order; the prior's shape is left at its default
 ASKED = list(inspect.signature(Request).parameters.values())[:9]
+ARGUMENTS = {
+    "prior": f"covariance of the noise, one of {', '.join(PRIORS)}",
+    "resolution": f"pixels per side, {SMALLEST} to {FINEST_LIVE}",
+    "steps": f"solver steps, 2 to {MOST_STEPS}",
+    "sampler": f"one of {', '.join(SAMPLERS)}",
+    "count": f"how many pictures, 1 to {MOST_IMAGES}",
+    "seed": "whole number; one seed is one function at every resolution",
+    "score": f"one of {', '.join(SCORES)}; learned is a network's, the others are exact",
+    "checkpoint": "name of a checkpoint of the prior; none for its default",
+    "guidance": f"weight of what the network adds to the linear part, 0 to {LARGEST_GUIDANCE:g}",
+}
 CONCURRENCY = {"concurrency_limit": RUNNING, "concurrency_id": "compute"}
 
 
@@ -73,6 +89,8 @@ def _guarded(function: Callable[..., Any], place: Place) -> Callable[..., Any]:
     del guarded.__wrapped__
     returned = function.__annotations__["return"]
     guarded.__signature__ = inspect.Signature(parameters, return_annotation=returned)  # type: ignore[attr-defined]
+    lines = [f"    {p.name}: {ARGUMENTS[p.name]}" for p in parameters]
+    guarded.__doc__ = "\n".join([function.__doc__ or "", "", "Args:", *lines])
     guarded.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": returned}
     return guarded
 

@@ -4,6 +4,7 @@ import importlib
 import json
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from mldemo.hub import in_background
 from mldemo.pipeline import Request, prepare
 from mldemo.ui import forward, learn, priors, resolution, solvers, watch
 from mldemo.ui.api import add_endpoints
-from mldemo.ui.live import COMPUTE, Live
-from mldemo.ui.serve import remember
-from mldemo.ui.tab import Place, build_tab, hub, source_of
+from mldemo.ui.live import COMPUTE, Live, Source
+from mldemo.ui.opening import links, opening
+from mldemo.ui.quota import Decorator, on_borrowed
+from mldemo.ui.serve import Served, remember
+from mldemo.ui.tab import Place, Tab, build_tab, hub, source_of
 
 TABS = (watch.tab, resolution.tab, priors.tab, forward.tab, solvers.tab, learn.tab)
 TITLE = """# Noise into digits, in function space
@@ -27,15 +30,20 @@ turns one into the other on any grid: change the resolution and the same digits 
 PRERECORDED = "The run that moves when the page opens is prerecorded; whatever you start is live."
 
 
-def build_app(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> gr.Blocks:
-    """The page, computing on `device` with the checkpoints of `folder`; loads no network yet."""
+def build_app(
+    device: torch.device | str = "cpu", folder: Path = BUNDLE, gpu: Decorator | None = None
+) -> gr.Blocks:
+    """The page, computing on `device` with the checkpoints of `folder`; loads no network yet.
+
+    gpu: what lends a GPU to live runs (`quota.borrowed_gpu`); without a loan they use `device`.
+    """
     place = Place(torch.device(device), Path(folder))
     tabs = [make(place) for make in TABS]
     with gr.Blocks(
         title="mldemo", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)
     ) as demo:
         gr.Markdown(TITLE, elem_id="title")
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             parts = {tab.id: build_tab(tab) for tab in tabs}
         gr.HTML(_footer(place), elem_id="footer", apply_default_css=False)
         every = [c for components in parts.values() for c in components]
@@ -48,8 +56,16 @@ def build_app(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> gr.B
     # gradio looks a thousand times a second whether somebody waits, and takes the interpreter from
     # the compute thread each time: 9 % of a core
     demo._queue.sleep_when_free = 0.02
-    remember(demo, Live({tab.id: source_of(tab, place) for tab in tabs}))
+    live = Live({tab.id: _source(tab, place, gpu) for tab in tabs})
+    remember(demo, Served(live, tabs[0].id, (links(), opening(tabs[0], TITLE))))
     return demo
+
+
+def _source(tab: Tab, place: Place, gpu: Decorator | None) -> Source:
+    here = source_of(tab, place)
+    if gpu is None or tab.eager:  # what is cheap needs no GPU
+        return here
+    return on_borrowed(gpu, source_of(tab, replace(place, device=torch.device("cuda"))), here)
 
 
 def _footer(place: Place) -> str:

@@ -1,7 +1,9 @@
 """How the page is served: options of `launch`, our own routes, which hosts may be asked for."""
 
 import os
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import gradio as gr
 from gradio.route_utils import FnIndexInferError
@@ -10,37 +12,50 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
 from mldemo.ui.live import Live, sentence
+from mldemo.ui.opening import Head
 from mldemo.ui.tab import STATIC, version
 
 HOSTS = ("localhost", "127.0.0.1", "*.hf.space")
-_LIVE: dict[int, Live] = {}
+FILES = StaticFiles(directory=STATIC)
 
 
-def remember(demo: gr.Blocks, live: Live) -> None:
-    """Which endpoint belongs to which page; `launch_options` looks it up."""
-    _LIVE[id(demo)] = live
+class Served(NamedTuple):
+    """What is served beside gradio's page: live runs, and `head`, what opens in tab `first`."""
+
+    live: Live
+    first: str
+    head: tuple[str, str]
 
 
-class Kept(StaticFiles):
-    """Files whose address holds their version: a browser may keep them for good."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """The file, with a year to live in caches."""
-        response = await super().get_response(path, scope)
-        if response.status_code == 200:
-            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-        return response
+_SERVED: dict[int, Served] = {}
 
 
-def trusted_hosts(more: str | None = None) -> list[str]:
-    """Hosts that may be asked for: this machine, Spaces, and those of MLDEMO_HOSTS (a,b,…)."""
-    more = os.environ.get("MLDEMO_HOSTS", "") if more is None else more
-    return [*HOSTS, *(h.strip() for h in more.split(",") if h.strip())]
+def remember(demo: gr.Blocks, served: Served) -> None:
+    """What belongs to which page; `launch_options` looks it up."""
+    _SERVED[id(demo)] = served
+
+
+async def _file(request: Request) -> Response:
+    """A file whose address holds its version: a browser may keep it for good.
+
+    A route and no mount: behind a proxy that takes the prefix off, a mount looks for its own name
+    in front of the file's.
+    """
+    response = await FILES.get_response(request.path_params["path"], request.scope)
+    if response.status_code == 200:
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    return response
+
+
+def trusted_hosts(root_path: str | None = None) -> list[str]:
+    """Hosts that may be asked for: this machine, Spaces, MLDEMO_HOSTS (a,b,…), the root's own."""
+    more = os.environ.get("MLDEMO_HOSTS", "").split(",")
+    named = [h.strip() for h in more] + [urlsplit(root_path or "").hostname or ""]
+    return [*HOSTS, *filter(None, named)]
 
 
 def _no_such_call(request: Request, error: Exception) -> Response:
@@ -59,17 +74,24 @@ def launch_options(demo: gr.Blocks, root_path: str | None = None) -> dict[str, A
         button_primary_background_fill="*primary_600",  # 500 is too light for white letters
         button_primary_background_fill_hover="*primary_700",
     )
+    served = _SERVED[id(demo)]
     routes = [
-        Mount(f"/mldemo/{version()}", Kept(directory=STATIC), name="mldemo-static"),
-        Route("/mldemo/live/{tab}", _LIVE[id(demo)].answer, name="mldemo-live"),
+        Route(f"/mldemo/{version()}/{{path:path}}", _file, name="mldemo-static"),
+        Route("/mldemo/live/{tab}", served.live.answer, name="mldemo-live"),
     ]
     refused = dict.fromkeys((FnIndexInferError, KeyError, TypeError), _no_such_call)
-    guard = Middleware(TrustedHostMiddleware, allowed_hosts=trusted_hosts())
+    guard = Middleware(TrustedHostMiddleware, allowed_hosts=trusted_hosts(root_path))
+    head = Middleware(Head, texts=served.head, tab=served.first, root_path=root_path)
     return {
         "theme": theme,
-        "css_paths": STATIC / "style.css",
-        "app_kwargs": {"routes": routes, "middleware": [guard], "exception_handlers": refused},
+        "css_paths": [STATIC / "player.css", STATIC / "style.css"],
+        "app_kwargs": {
+            "routes": routes,
+            "middleware": [guard, head],
+            "exception_handlers": refused,
+        },
         "root_path": root_path,
+        "mcp_server": find_spec("mcp") is not None,
         "run_history": False,
         "footer_links": [],
         "enable_monitoring": False,

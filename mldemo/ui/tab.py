@@ -89,14 +89,18 @@ def template(name: str) -> str:
     return re.sub("<!-- ([a-z]+) -->", lambda part: template(part[1]).rstrip(), text)
 
 
-def build_tab(tab: Tab) -> list[Component]:
-    """Put the tab into the page that is being built, and return its fields' components."""
-    spec = {
+def spec_of(tab: Tab) -> dict[str, Any]:
+    """What the tab's player is told of it."""
+    return {
         "tab": tab.id,
         "eager": tab.eager,
         "fields": [f.spec() for f in tab.fields],
         "props": tab.props,
     }
+
+
+def build_tab(tab: Tab) -> list[Component]:
+    """Put the tab into the page that is being built, and return its fields' components."""
     with gr.Tab(tab.title, id=tab.id, elem_id=f"tab-{tab.id}") as pane:
         with gr.Row(elem_classes="md-row"):
             with gr.Column(scale=4, min_width=320):
@@ -107,7 +111,7 @@ def build_tab(tab: Tab) -> list[Component]:
                     ".then((hub) => hub.mount(element, JSON.parse(props.spec)));",
                     apply_default_css=False,
                     elem_classes="md-host",
-                    spec=json.dumps(spec),
+                    spec=json.dumps(spec_of(tab)),
                 )
             with gr.Column(scale=1, min_width=330, elem_classes="md-controls"):
                 with gr.Row():

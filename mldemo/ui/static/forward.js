@@ -195,7 +195,7 @@ export function create({ root, player, view, runner }) {
 function asCanvas(grey, n) {
   const canvas = Object.assign(document.createElement("canvas"), { width: n, height: n });
   const c = canvas.getContext("2d"), image = c.createImageData(n, n);
-  grey.forEach((v, i) => image.data.set([v, v, v, 255], 4 * i));
+  for (const [i, v] of grey.entries()) image.data.set([v, v, v, 255], 4 * i);
   c.putImageData(image, 0, 0);
   return canvas;
 }

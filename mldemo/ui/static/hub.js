@@ -83,11 +83,6 @@ export function show(id, tries = 40) { // press gradio's own button, as soon as 
     button.scrollIntoView({ block: "nearest", inline: "nearest" });
     return button.click();
   }
-  const menu = document.querySelector(".overflow-menu"); // on a narrow screen: known by its title
-  const item = [...(menu?.querySelectorAll(".overflow-dropdown button") ?? [])]
-    .find((b) => b.textContent.trim() === tabOf(id).title);
-  if (item) return item.click();
-  if (menu?.offsetParent && tries % 8 === 0) menu.querySelector("button").click();
   if (tries) setTimeout(show, 50, id, tries - 1);
 }
 function ready(tab) {
@@ -118,7 +113,7 @@ function writeNow() {
 function replace(query) {
   if (query === location.search) return;
   history.replaceState(history.state, "", query + location.hash);
-  if (document.referrer.startsWith("https://huggingface.co/")) // the frame of a Space
+  if (framed())
     window.parent.postMessage({ queryString: query.slice(1) }, "https://huggingface.co");
 }
 export function keep(name, value) { // what belongs to the page and not to a tab, such as its lesson
@@ -130,8 +125,13 @@ export function keep(name, value) { // what belongs to the page and not to a tab
 export const shown = () => active;
 export const now = () => [...tabs].filter(([, tab]) => tab.fields)
   .map(([id, { title, fields, values }]) => ({ id, title, fields, values }));
+const framed = () => document.referrer.startsWith("https://huggingface.co/"); // by a Space's page
+function address() { // what a visitor sees above the page; only a Space's hands its query on to us
+  const space = window.gradio_config?.space_id;
+  return framed() && space ? `https://huggingface.co/spaces/${space}` : location.href;
+}
 export function link(every = false) { // every: with defaults too, so that it outlives them
-  const url = new URL(location.href), tab = tabOf(active);
+  const url = new URL(address()), tab = tabOf(active);
   url.search = search();
   if (every)
     for (const f of tab.fields ?? []) url.searchParams.set(f.name, text(tab.values[f.name]));
@@ -173,6 +173,24 @@ export function select(id) {
 // ---------------------------------------------------------------- a tab appears
 export async function mount(element, spec) {
   const root = element.querySelector(".md-player"), tab = tabOf(spec.tab);
+  await (tab.made ??= make(tab, root, spec));
+  if (tab.runner.root !== root) { // the page opened with it: it goes on playing, in its place
+    root.replaceWith(tab.runner.root);
+    document.querySelector("#md-opening").remove();
+  }
+  if (spec.tab === active || frozen) ready(tab);
+}
+export async function open(element, spec) { // before gradio is there, and nothing was asked for
+  const tab = tabOf(spec.tab), root = element.querySelector(".md-player");
+  active = spec.tab;
+  tab.fields = spec.fields;
+  for (const f of spec.fields) tab.values[f.name] = f.default;
+  await (tab.made = make(tab, root, spec));
+  if (tab.opened) return;
+  tab.opened = true;
+  tab.runner.opening();
+}
+async function make(tab, root, spec) {
   const module = await import(`./${spec.tab}.js`);
   tab.spec = spec;
   const view = {
@@ -184,5 +202,4 @@ export async function mount(element, spec) {
     },
   };
   tab.runner = new Runner(root, spec, module, view, link);
-  if (spec.tab === active || frozen) ready(tab);
 }

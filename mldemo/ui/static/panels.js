@@ -49,7 +49,7 @@ function fit(canvas) { // one canvas pixel per pixel of the screen
 function stroke(c, points) {
   if (points.length < 2) return;
   c.beginPath();
-  points.forEach(([x, y], i) => (i ? c.lineTo(x, y) : c.moveTo(x, y)));
+  for (const [x, y] of points) c.lineTo(x, y); // the first one begins the path
   c.stroke();
 }
 

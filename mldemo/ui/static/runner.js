@@ -7,6 +7,17 @@ import { text } from "./hub.js";
 const LIVE = new URL("../live/", import.meta.url);
 const deviceName = (device) => (device === "cpu" ? "CPU" : `GPU (${device})`);
 
+async function toClipboard(element) { // whether it is there; if not, it is marked for the visitor
+  try { // a frame of another site may forbid it, and asking all the same is an error in its log
+    if (document.featurePolicy?.allowsFeature("clipboard-write") ?? true) {
+      await navigator.clipboard.writeText(element.textContent);
+      return true;
+    }
+  } catch { /* refused: the old way */ }
+  getSelection().selectAllChildren(element);
+  return document.execCommand("copy");
+}
+
 export class Runner {
   #run = null; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = [];
 
@@ -150,13 +161,7 @@ export class Runner {
     const copy = async (words, what) => {
       text_.hidden = false;
       text_.textContent = words;
-      try {
-        await navigator.clipboard.writeText(words);
-        said.textContent = what + " copied";
-      } catch { // not allowed here: the text is shown and marked instead
-        getSelection().selectAllChildren(text_);
-        said.textContent = "Press Ctrl+C";
-      }
+      said.textContent = (await toClipboard(text_)) ? what + " copied" : "Press Ctrl+C";
     };
     const on = (name, action) => this.player.$(name)?.addEventListener("click", action);
     on("copy-link", () => copy(this.link(true), "Link"));
