@@ -43,7 +43,7 @@ DEFAULTS = {
     "noise": {"prior": "bessel", "resolution": 16, "count": 1, "seed": 7},
     "prior_spectrum": {"prior": "bessel", "resolution": 16},
 }
-DEFAULTS["sample"] |= {"seed": 7, "score": "learned", "checkpoint": None}
+DEFAULTS["sample"] |= {"seed": 7, "score": "learned", "checkpoint": None, "guidance": 1.25}
 DEFAULTS["frames"] = DEFAULTS["sample"]
 CASES = [
     (name, field, kind)
@@ -54,7 +54,7 @@ PLACE = Place(torch.device("cpu"), BUNDLE)
 LIVE = {tab.id: [f.name for f in tab.fields] for tab in (make(PLACE) for make in TABS)}
 LIVE_VALUES = ["", "nan", "-inf", "1e999", "1e-9", "-1", "3.5", "0x10", "٣", "[1]", "true"]
 LIVE_VALUES += ["None", "../../etc/passwd", "\x00", "<script>", "${7*7}", "9" * 500]
-HARMLESS = {("learn", "a", "3.5")}  # an exponent from 1.5 to 8
+HARMLESS = {("learn", "a", "3.5"), ("watch", "guidance", "1e-9")}  # within their bounds
 
 
 @pytest.fixture(scope="module")
