@@ -124,6 +124,7 @@ def sample(place: Place, *wishes: Any) -> dict:
     return {
         "picture": _picture(sheet(pixels(frame.x0[:, 0])), "sample.png"),
         "checkpoint": run.checkpoint,
+        "source": run.source,
         "trained_levels": run.trained_levels,
         "prior": run.prior.to_dict(),
         "network_calls": run.request.calls,
