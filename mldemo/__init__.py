@@ -5,19 +5,12 @@ Fields live on the torus (`spectral`), noise is a Gaussian with a trace-class co
 (`oracles`) or a trained neural operator (`checkpoints`). `pipeline` puts them together.
 """
 
+from mldemo.covariance import Prior
 from mldemo.noise import BrownianPath, unit_modes
 from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
-from mldemo.pipeline import Frame, Request, prepare
-from mldemo.priors import (
-    PRIORS,
-    Bessel,
-    Combined,
-    FourierFilter,
-    Laplacian,
-    Matched,
-    Prior,
-    Standard,
-)
+from mldemo.pipeline import Frame, prepare
+from mldemo.priors import PRIORS, Bessel, Combined, FourierFilter, Laplacian, Matched, Standard
+from mldemo.request import Request
 from mldemo.samplers import SAMPLERS, State, sample
 from mldemo.sde import Schedule
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mldemo.checkpoints import BUNDLE
 from mldemo.machine import tune_process
-from mldemo.pipeline import Request, prepare
+from mldemo.pipeline import prepare
+from mldemo.request import Request
 
 
 def _seconds(calls: list[Callable[[], object]], rounds: int) -> list[float]:

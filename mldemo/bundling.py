@@ -17,7 +17,8 @@ from mldemo.checkpoints import (
     write_file,
 )
 from mldemo.images import sheet, write_image
-from mldemo.pipeline import GENERATED_DIGITS, Request, pixels, prepare
+from mldemo.pipeline import GENERATED_DIGITS, pixels, prepare
+from mldemo.request import Request
 
 DIGITS, DIGITS_SEED, DIGITS_LEVEL = 400, 2303, 32
 

@@ -23,9 +23,10 @@ from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from mldemo import hub
+from mldemo.covariance import Prior
 from mldemo.data import Statistics
 from mldemo.files import write_json
-from mldemo.priors import Prior, prior_from_dict
+from mldemo.priors import prior_from_dict
 from mldemo.sde import Schedule
 
 BUNDLE = Path(__file__).resolve().parents[1] / "checkpoints"

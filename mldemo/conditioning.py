@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mldemo.priors import Prior
+from mldemo.covariance import Prior
 from mldemo.samplers import Denoise
 from mldemo.sde import Schedule, per_sample
 from mldemo.spectral import apply_multiplier, bandwidth, check_resolution, frequencies

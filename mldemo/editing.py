@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from mldemo.conditioning import METHODS, ConditionalDenoiser, Known, LowModes, Pixels
+from mldemo.covariance import Prior
 from mldemo.pipeline import Run
-from mldemo.priors import Prior
 from mldemo.samplers import (
     Denoise,
     Increment,

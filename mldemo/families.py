@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mldemo.covariance import Prior
 from mldemo.networks.preconditioning import Noise
 from mldemo.priors import (
     VARIED,
@@ -18,7 +19,6 @@ from mldemo.priors import (
     Combined,
     FourierFilter,
     Laplacian,
-    Prior,
     Standard,
     prior_from_dict,
 )

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mldemo.priors import Prior
+from mldemo.covariance import Prior
 from mldemo.sde import Schedule, per_sample
 from mldemo.spectral import multiplicity, to_field, to_modes
 

@@ -1,17 +1,13 @@
-"""Priors: covariance operators Q of the noise, diagonal in Fourier modes.
+"""The priors: six families of covariance operators, by the shape of their spectrum.
 
-Q e_k = q_k e_k with q_k = q_{-k} ≥ 0 on the torus, so a Gaussian N(0, Q) has the modes √q_k ζ_k.
-It is a random function of L² iff Q is trace class, Σ_k q_k < ∞. Every prior but `Standard` is one
-operator for all levels, normalised by its trace over all of Z² (the continuum), so a level holds
-only a part of it.
+Every prior but `Standard` is one operator for all levels, normalised by its trace over all of Z²
+(the continuum), so a level holds only a part of it.
 
 Source: Hagemann et al., arXiv 2303.04772, section 4; `Bessel` and `Matched` go beyond it.
 """
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -20,94 +16,12 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from mldemo.noise import check_seed, shell_order, unit_modes
-from mldemo.spectral import bandwidth, check_resolution, multiplicity, radius, to_field
+from mldemo.covariance import Prior, in_range
+from mldemo.noise import check_seed, shell_order
+from mldemo.spectral import bandwidth, check_resolution, multiplicity, radius
 
 LARGEST_CUTOFF = 127
 VARIED = {"exponent": (1.05, 3.0), "kappa": (1.0, 60.0)}  # what families of priors range over
-
-
-def _in_range(name: str, value: float, low: float, high: float, open_low: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise ValueError(f"{name} must be a number, got {value!r}")
-    bracket = "(" if open_low else "["
-    if not (low < value <= high if open_low else low <= value <= high):
-        raise ValueError(f"{name} must be in {bracket}{low:g}, {high:g}], got {value:g}")
-
-
-@dataclass(frozen=True)
-class Prior(ABC):
-    """A covariance operator Q = diag(q_k) with trace `trace` over all frequencies.
-
-    Subclasses give the shape of the spectrum; it is scaled once, by the continuum trace.
-    """
-
-    name: ClassVar[str]
-    trace_class: ClassVar[bool] = True
-
-    @abstractmethod
-    def _shape(self, resolution: int) -> Tensor:
-        """q_k up to a constant, (N, N//2 + 1) float64; the Nyquist entries are ignored."""
-
-    @abstractmethod
-    def _shape_trace(self) -> float:
-        """The sum of `_shape` over all of Z²."""
-
-    @property
-    def total(self) -> float:
-        """The trace in the continuum, tr Q = Σ_{k ∈ Z²} q_k."""
-        return self.trace  # type: ignore[attr-defined]  # every subclass has the field
-
-    def eigenvalues(self, resolution: int) -> Tensor:
-        """q_k on level N in the layout of the modes, (N, N//2 + 1), float64; 0 at Nyquist."""
-        return _eigenvalues(self, check_resolution(resolution))
-
-    def eigenvalues_like(self, field: Tensor) -> Tensor:
-        """`eigenvalues` for a field (..., N, N), in its dtype and on its device; copied once."""
-        return _eigenvalues_on(self, field.shape[-1], field.dtype, field.device)
-
-    def level_trace(self, resolution: int) -> float:
-        """Σ_{k ∈ H_N} q_k: the variance of a pixel of a draw on level N."""
-        return float((multiplicity(resolution) * self.eigenvalues(resolution)).sum())
-
-    def colour(self, modes: Tensor) -> Tensor:
-        """√Q ζ: white-noise modes (..., N, N//2 + 1) as modes of N(0, Q)."""
-        q = _eigenvalues_on(self, modes.shape[-2], modes.real.dtype, modes.device)
-        return modes * q.sqrt()
-
-    def draw(
-        self,
-        seed: int,
-        indices: Sequence[int],
-        resolution: int,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> Tensor:
-        """Draws of N(0, Q) for the samples (seed, index): fields (B, 1, N, N).
-
-        One (seed, index) is one function: P_N of the draw at M > N is the draw at N (not for
-        `Standard`, whose operator changes with the level).
-        """
-        modes = unit_modes(seed, indices, check_resolution(resolution), dtype, device)
-        return to_field(self.colour(modes), resolution)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The name and every parameter, as JSON types; `prior_from_dict` undoes it."""
-        return {"name": self.name, **asdict(self)}
-
-
-@lru_cache(maxsize=128)
-def _eigenvalues(prior: Prior, resolution: int) -> Tensor:
-    inside = multiplicity(resolution) > 0
-    q = torch.where(inside, prior._shape(resolution), 0.0)
-    return q * (prior.total / prior._shape_trace())
-
-
-@lru_cache(maxsize=128)
-def _eigenvalues_on(
-    prior: Prior, resolution: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    return prior.eigenvalues(resolution).to(device=device, dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -125,7 +39,7 @@ class Standard(Prior):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        _in_range("trace", self.trace, 0, 1e6, open_low=True)
+        in_range("trace", self.trace, 0, 1e6, open_low=True)
 
     @property
     def total(self) -> float:
@@ -159,8 +73,8 @@ class Laplacian(Prior):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        _in_range("exponent", self.exponent, 1, 10, open_low=True)
-        _in_range("trace", self.trace, 0, 1e6, open_low=True)
+        in_range("exponent", self.exponent, 1, 10, open_low=True)
+        in_range("trace", self.trace, 0, 1e6, open_low=True)
 
     def _shape(self, resolution: int) -> Tensor:
         r = radius(resolution)
@@ -202,9 +116,9 @@ class Bessel(Prior):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        _in_range("exponent", self.exponent, 1, 10, open_low=True)
-        _in_range("kappa", self.kappa, 0.1, 1000)
-        _in_range("trace", self.trace, 0, 1e6, open_low=True)
+        in_range("exponent", self.exponent, 1, 10, open_low=True)
+        in_range("kappa", self.kappa, 0.1, 1000)
+        in_range("trace", self.trace, 0, 1e6, open_low=True)
 
     def _shape(self, resolution: int) -> Tensor:
         a = self.kappa / (2 * math.pi)
@@ -228,9 +142,9 @@ class Matched(Prior):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        _in_range("exponent", self.exponent, 1, 10, open_low=True)
-        _in_range("knee", self.knee, 0.02, 160)
-        _in_range("trace", self.trace, 0, 1e6, open_low=True)
+        in_range("exponent", self.exponent, 1, 10, open_low=True)
+        in_range("knee", self.knee, 0.02, 160)
+        in_range("trace", self.trace, 0, 1e6, open_low=True)
 
     def _shape(self, resolution: int) -> Tensor:
         return (self.knee**2 + radius(resolution) ** 2) ** -self.exponent
@@ -272,11 +186,11 @@ class FourierFilter(Prior):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        _in_range("cutoff", self.cutoff, 1, LARGEST_CUTOFF)
+        in_range("cutoff", self.cutoff, 1, LARGEST_CUTOFF)
         if not isinstance(self.cutoff, int):
             raise ValueError(f"cutoff must be a whole number, got {self.cutoff!r}")
         check_seed(self.filter_seed)
-        _in_range("trace", self.trace, 0, 1e6, open_low=True)
+        in_range("trace", self.trace, 0, 1e6, open_low=True)
 
     def _shape(self, resolution: int) -> Tensor:
         return _filter_gains(self.filter_seed, self.cutoff, resolution) ** 2
@@ -303,8 +217,8 @@ class Combined(Prior):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        _in_range("mix", self.mix, 0, 100, open_low=True)
-        _in_range("trace", self.trace, 0, 1e6, open_low=True)
+        in_range("mix", self.mix, 0, 100, open_low=True)
+        in_range("trace", self.trace, 0, 1e6, open_low=True)
         self._parts()
 
     def _parts(self) -> tuple[Laplacian, FourierFilter]:

@@ -12,9 +12,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from mldemo.covariance import Prior
 from mldemo.data import Statistics
 from mldemo.noise import BrownianPath, unit_modes
-from mldemo.priors import Prior
 from mldemo.sde import (
     END,
     Schedule,

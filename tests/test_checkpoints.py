@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from mldemo import checkpoints
 from mldemo.checkpoints import BUNDLE, CheckpointError, load_checkpoint, read_manifest
-from mldemo.pipeline import Request, prepare
+from mldemo.pipeline import prepare
+from mldemo.request import Request
 
 REQUEST = {"resolution": 16, "steps": 3, "count": 2}
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from mldemo import checkpoints
 from mldemo.cli import main
-from mldemo.pipeline import Request, prepare
+from mldemo.pipeline import prepare
 from mldemo.priors import PRIORS
+from mldemo.request import Request
 from mldemo.spectral import resample
 
 Answer = tuple[int, str, str]

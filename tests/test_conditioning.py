@@ -8,10 +8,11 @@ from torch import Tensor
 
 from mldemo import spectral
 from mldemo.conditioning import METHODS, ConditionalDenoiser, Known, LowModes, Pixels
+from mldemo.covariance import Prior
 from mldemo.editing import complete
 from mldemo.noise import unit_modes
 from mldemo.oracles import GaussianDenoiser, MixtureDenoiser
-from mldemo.priors import Bessel, Matched, Prior
+from mldemo.priors import Bessel, Matched
 from mldemo.samplers import SAMPLERS, brownian_fields
 from mldemo.sde import END, Schedule
 

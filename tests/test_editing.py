@@ -9,8 +9,9 @@ from torch import Tensor
 from mldemo import spectral
 from mldemo.editing import Edit, denoise_from, dissolve, edit
 from mldemo.oracles import GaussianDenoiser
-from mldemo.pipeline import Request, Run, prepare
+from mldemo.pipeline import Run, prepare
 from mldemo.priors import PRIORS, Bessel, Matched
+from mldemo.request import Request
 from mldemo.samplers import SAMPLERS, brownian_fields, sample
 from mldemo.sde import Schedule
 

@@ -19,7 +19,8 @@ from mldemo.data import load_fields
 from mldemo.metrics import zoo
 from mldemo.metrics.evaluation import Reference, common_level
 from mldemo.metrics.settings import Settings
-from mldemo.pipeline import Request, prepare
+from mldemo.pipeline import prepare
+from mldemo.request import Request
 from mldemo.spectral import multiplicity, resample, to_modes
 
 QUICK = {"steps": 2, "count": 60}

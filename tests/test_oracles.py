@@ -10,8 +10,9 @@ from scipy import integrate
 from torch import Tensor
 
 from mldemo import spectral
+from mldemo.covariance import Prior
 from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
-from mldemo.priors import Bessel, FourierFilter, Laplacian, Matched, Prior
+from mldemo.priors import Bessel, FourierFilter, Laplacian, Matched
 from mldemo.samplers import sample
 from mldemo.sde import Schedule, diffuse, preconditioned_score
 

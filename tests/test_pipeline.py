@@ -11,14 +11,9 @@ import torch
 from mldemo.machine import choose_device
 from mldemo.noise import LARGEST_SEED
 from mldemo.oracles import GaussianDenoiser
-from mldemo.pipeline import (
-    LARGEST_WORK,
-    Request,
-    pixels,
-    prepare,
-    request_from,
-)
+from mldemo.pipeline import pixels, prepare
 from mldemo.priors import PRIORS
+from mldemo.request import LARGEST_WORK, Request, request_from
 from mldemo.samplers import SAMPLERS
 from mldemo.spectral import radial_power, resample
 

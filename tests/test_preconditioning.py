@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from mldemo import spectral
+from mldemo.covariance import Prior
 from mldemo.data import Statistics
 from mldemo.networks import build_network
 from mldemo.networks.preconditioning import REFERENCE, Denoiser, Noise
 from mldemo.noise import unit_modes
 from mldemo.oracles import GaussianDenoiser
-from mldemo.priors import Bessel, FourierFilter, Laplacian, Matched, Prior, Standard
+from mldemo.priors import Bessel, FourierFilter, Laplacian, Matched, Standard
 from mldemo.sde import Schedule
 
 SCHEDULE = Schedule()

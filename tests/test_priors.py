@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 
 from mldemo import spectral
+from mldemo.covariance import Prior
 from mldemo.noise import unit_modes
 from mldemo.priors import (
     PRIORS,
@@ -18,7 +19,6 @@ from mldemo.priors import (
     FourierFilter,
     Laplacian,
     Matched,
-    Prior,
     Standard,
     fit_matched,
     prior_from_dict,

@@ -11,12 +11,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mldemo import spectral
+from mldemo.covariance import Prior
 from mldemo.data import Statistics, load_fields
 from mldemo.networks import build_network
 from mldemo.networks.preconditioning import Denoiser
 from mldemo.noise import unit_modes
 from mldemo.oracles import GaussianDenoiser
-from mldemo.priors import Bessel, FourierFilter, Laplacian, Prior, Standard
+from mldemo.priors import Bessel, FourierFilter, Laplacian, Standard
 from mldemo.samplers import SAMPLERS, brownian_fields, check_steps, initial_state, sample
 from mldemo.sde import Schedule, log_snr_times, uniform_times
 

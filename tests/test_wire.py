@@ -10,8 +10,9 @@ import torch
 
 from mldemo.data import Statistics
 from mldemo.oracles import GaussianDenoiser
-from mldemo.pipeline import Request, Run, pixels
+from mldemo.pipeline import Run, pixels
 from mldemo.priors import Bessel
+from mldemo.request import Request
 from mldemo.sde import Schedule
 from mldemo.spectral import radial_mean
 from mldemo.ui.wire import (

@@ -8,6 +8,7 @@ import click
 from mldemo import checkpoints, pipeline
 from mldemo.cli.options import bundle_option, device_option, say
 from mldemo.machine import choose_device
+from mldemo.request import Request
 
 
 @click.command()
@@ -21,7 +22,7 @@ def verify(device: str, folder: Path) -> None:
         try:
             if entry.get("kind") == "checkpoint":
                 for prior in entry["priors"]:
-                    request = pipeline.Request(prior["name"], 16, count=4, checkpoint=name)
+                    request = Request(prior["name"], 16, count=4, checkpoint=name)
                     x = pipeline.prepare(request, chosen, folder).result().x0
                     if not (x.isfinite().all() and x.abs().max() < 10):
                         reach = float(x.abs().max())

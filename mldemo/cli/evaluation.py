@@ -23,8 +23,8 @@ from mldemo.metrics import zoo
 from mldemo.metrics.evaluation import Reference
 from mldemo.metrics.settings import SMALLEST_COUNT, Settings
 from mldemo.noise import LARGEST_SEED
-from mldemo.pipeline import LARGEST_COUNT
 from mldemo.priors import PRIORS
+from mldemo.request import LARGEST_COUNT
 from mldemo.samplers import LARGEST_STEPS
 
 ONE, EVERY = "32", "16,32,64,128:300"  # resolutions by default

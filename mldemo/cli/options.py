@@ -9,7 +9,7 @@ import click
 
 from mldemo import checkpoints
 from mldemo.noise import LARGEST_SEED
-from mldemo.pipeline import GUIDANCE, LARGEST_GUIDANCE
+from mldemo.request import GUIDANCE, LARGEST_GUIDANCE
 
 
 class Whole(click.ParamType):

@@ -20,6 +20,7 @@ from mldemo.cli.options import (
 )
 from mldemo.machine import choose_device
 from mldemo.priors import PRIORS
+from mldemo.request import LARGEST_COUNT, SCORES, Request
 from mldemo.samplers import LARGEST_STEPS, SAMPLERS
 from mldemo.spectral import FINEST, SMALLEST
 
@@ -32,11 +33,11 @@ LARGEST_GIF = 64
 @click.option("--resolution", type=Whole(SMALLEST, FINEST), default=32)
 @click.option("--steps", type=Whole(1, LARGEST_STEPS), default=20)
 @click.option("--sampler", type=click.Choice(list(SAMPLERS)), default="dpmpp2m")
-@click.option("--count", type=Whole(1, pipeline.LARGEST_COUNT), default=16)
+@click.option("--count", type=Whole(1, LARGEST_COUNT), default=16)
 @seed_option
 @click.option("--checkpoint", metavar="NAME", help="[default: the prior's own]")
 @guidance_option
-@click.option("--score", type=click.Choice(pipeline.SCORES), default="learned")
+@click.option("--score", type=click.Choice(SCORES), default="learned")
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -54,7 +55,7 @@ def sample(out: Path, device: str, folder: Path, data: Path | None, **wishes: An
     from mldemo import images
 
     out = destination(out, (".png", ".npy", ".gif"))
-    request = pipeline.Request(**wishes)
+    request = Request(**wishes)
     moving = out.suffix.lower() == ".gif"
     if moving and request.count > LARGEST_GIF:
         raise ValueError(f"--count must be at most {LARGEST_GIF} for a .gif, got {request.count}")
@@ -99,7 +100,7 @@ def sample(out: Path, device: str, folder: Path, data: Path | None, **wishes: An
 @click.command()
 @click.option("--prior", type=click.Choice(list(PRIORS)), required=True)
 @click.option("--resolution", type=Whole(SMALLEST, FINEST), default=64)
-@click.option("--count", type=Whole(1, pipeline.LARGEST_COUNT), default=16)
+@click.option("--count", type=Whole(1, LARGEST_COUNT), default=16)
 @seed_option
 @click.option(
     "--trace",

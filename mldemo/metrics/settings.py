@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mldemo.pipeline import GUIDANCE, LARGEST_COUNT, Request
+from mldemo.request import GUIDANCE, LARGEST_COUNT, Request
 
 SMALLEST_COUNT = 8
 

@@ -23,9 +23,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mldemo.covariance import Prior
 from mldemo.data import Statistics
 from mldemo.networks.blocks import SHELLS
-from mldemo.priors import Bessel, Prior
+from mldemo.priors import Bessel
 from mldemo.sde import Schedule, per_sample
 from mldemo.spectral import bandwidth, radial_mean, squared_norm, to_field, to_modes
 

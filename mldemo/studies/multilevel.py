@@ -24,8 +24,9 @@ from mldemo.files import write_json
 from mldemo.metrics.evaluation import Reference
 from mldemo.networks.preconditioning import Denoiser
 from mldemo.noise import unit_modes
-from mldemo.pipeline import Request, Run, default_prior
+from mldemo.pipeline import Run, default_prior
 from mldemo.plan import Plan, training_times
+from mldemo.request import Request
 from mldemo.spectral import to_modes
 from mldemo.training import Training
 

@@ -23,10 +23,12 @@ import torch
 from torch import Tensor
 
 from mldemo.checkpoints import BUNDLE, read_manifest
+from mldemo.covariance import Prior
 from mldemo.noise import unit_modes
 from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
-from mldemo.pipeline import Request, default_prior, default_statistics, prepare
-from mldemo.priors import Laplacian, Prior
+from mldemo.pipeline import default_prior, default_statistics, prepare
+from mldemo.priors import Laplacian
+from mldemo.request import Request
 from mldemo.samplers import SAMPLERS, brownian_fields, default_times, network_calls, sample
 from mldemo.sde import END, FIRST, Schedule
 from mldemo.spectral import FINEST, multiplicity, squared_norm, to_field, to_modes

@@ -21,19 +21,11 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 from PIL.Image import Image
 
+from mldemo.covariance import Prior
 from mldemo.images import sheet
-from mldemo.pipeline import (
-    LARGEST_GUIDANCE,
-    SCORES,
-    Frame,
-    Request,
-    Run,
-    default_prior,
-    default_statistics,
-    pixels,
-    prepare,
-)
-from mldemo.priors import PRIORS, Prior
+from mldemo.pipeline import Frame, Run, default_prior, default_statistics, pixels, prepare
+from mldemo.priors import PRIORS
+from mldemo.request import LARGEST_GUIDANCE, SCORES, Request
 from mldemo.samplers import SAMPLERS
 from mldemo.spectral import SMALLEST, radial_mean
 from mldemo.ui.limits import FINEST_LIVE, MOST_IMAGES, MOST_STEPS, checked

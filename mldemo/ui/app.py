@@ -14,7 +14,8 @@ import torch
 import mldemo
 from mldemo.checkpoints import BUNDLE, checkpoint_names, find, read_manifest
 from mldemo.hub import in_background
-from mldemo.pipeline import Request, prepare
+from mldemo.pipeline import prepare
+from mldemo.request import Request
 from mldemo.ui import forward, learn, priors, resolution, solvers, watch
 from mldemo.ui.api import add_endpoints
 from mldemo.ui.live import COMPUTE, Live, Source

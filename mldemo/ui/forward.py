@@ -13,8 +13,9 @@ from torch import Tensor
 from mldemo.editing import Edit, dissolve, edit
 from mldemo.oracles import EmpiricalDenoiser
 from mldemo.pictures import field_from_greys, mask_from_text, picture_from_text
-from mldemo.pipeline import Request, Run, default_prior, prepare
+from mldemo.pipeline import Run, default_prior, prepare
 from mldemo.priors import PRIORS
+from mldemo.request import Request
 from mldemo.samplers import State
 from mldemo.spectral import bandwidth, radial_power
 from mldemo.ui.fields import Choice, Number, Unseen, Whole, seed_field

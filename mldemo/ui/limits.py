@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mldemo.pipeline import Request, request_from
+from mldemo.request import Request, request_from
 
 MOST_IMAGES, MOST_STEPS, FINEST_LIVE = 16, 200, 128
 MOST_WORK = 2**26  # network calls x pixels x images; 100 steps of Heun at 128² with 16 images fit

@@ -9,15 +9,11 @@ import torch
 from torch import Tensor
 
 from mldemo.checkpoints import manifest_entry
+from mldemo.covariance import Prior
 from mldemo.noise import unit_modes
-from mldemo.pipeline import (
-    Request,
-    checkpoints_for,
-    default_prior,
-    default_statistics,
-    prepare,
-)
-from mldemo.priors import PRIORS, VARIED, Prior
+from mldemo.pipeline import checkpoints_for, default_prior, default_statistics, prepare
+from mldemo.priors import PRIORS, VARIED
+from mldemo.request import Request
 from mldemo.spectral import multiplicity, radial_mean, radius, to_field
 from mldemo.ui.fields import Choice, Number, Several, seed_field
 from mldemo.ui.limits import checked

@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from mldemo.pipeline import Frame, Request, Run, checkpoints_for, prepare
+from mldemo.pipeline import Frame, Run, checkpoints_for, prepare
 from mldemo.priors import PRIORS, Standard
+from mldemo.request import Request
 from mldemo.spectral import resample
 from mldemo.ui.fields import Choice, Whole, seed_field
 from mldemo.ui.limits import check_work, checked

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from mldemo.checkpoints import checkpoint_names, manifest_entry
-from mldemo.pipeline import GUIDANCE, LARGEST_GUIDANCE, Request, checkpoints_for, prepare
+from mldemo.pipeline import checkpoints_for, prepare
 from mldemo.priors import PRIORS
+from mldemo.request import GUIDANCE, LARGEST_GUIDANCE, Request
 from mldemo.samplers import SAMPLERS
 from mldemo.ui.fields import Choice, Number, Whole, seed_field
 from mldemo.ui.limits import checked

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from mldemo.checkpoints import BUNDLE
-from mldemo.pipeline import Frame, Request, Run, pixels, prepare
+from mldemo.pipeline import Frame, Run, pixels, prepare
+from mldemo.request import Request
 from mldemo.samplers import SAMPLERS
 from mldemo.spectral import radial_power
 

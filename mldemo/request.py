@@ -1,0 +1,112 @@
+"""What somebody wants to see: the one place where wishes from outside are checked."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from mldemo.noise import check_seed
+from mldemo.priors import PRIORS
+from mldemo.samplers import SAMPLERS, check_steps, network_calls
+from mldemo.spectral import check_resolution
+
+SCORES = ("learned", "gaussian", "empirical")
+EXACT_SCORES = SCORES[1:]
+LARGEST_COUNT = 4096
+GUIDANCE, LARGEST_GUIDANCE = 1.25, 3.0
+LARGEST_WORK = 2**33  # network calls x pixels x images
+
+
+def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
+    """Raise `ValueError` unless a value is one of a few names."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {str(value)[:80]!r}")
+
+
+def check_guidance(guidance: float) -> float:
+    """Return a weight in [0, 3], else raise `ValueError`."""
+    if isinstance(guidance, bool) or not isinstance(guidance, int | float):
+        raise ValueError(f"guidance must be a number, got {str(guidance)[:80]!r}")
+    if not 0 <= guidance <= LARGEST_GUIDANCE:
+        raise ValueError(
+            f"guidance must be from 0 to {LARGEST_GUIDANCE:g}, got {str(guidance)[:80]}"
+        )
+    return float(guidance)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody wants to see. Every field is checked; a bad one raises `ValueError`.
+
+    `checkpoint` None means the default checkpoint of the prior. `guidance` weighs what the network
+    adds to the linear denoiser (`mldemo.networks.preconditioning`). Exact scores ignore both.
+    `exponent` and `kappa` change the prior's spectrum; None leaves its default. A learned score
+    follows them if its checkpoint was trained with varied priors.
+    """
+
+    prior: str = "bessel"
+    resolution: int = 32
+    steps: int = 20
+    sampler: str = "dpmpp2m"
+    count: int = 16
+    seed: int = 7
+    score: str = "learned"
+    checkpoint: str | None = None
+    guidance: float = GUIDANCE
+    exponent: float | None = None
+    kappa: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check types, ranges and the total work."""
+        check_choice("prior", self.prior, PRIORS)
+        check_resolution(self.resolution)
+        check_steps(self.steps)
+        check_choice("sampler", self.sampler, SAMPLERS)
+        if isinstance(self.count, bool) or not isinstance(self.count, int):
+            raise ValueError(f"count must be a whole number, got {self.count!r}")
+        if not 1 <= self.count <= LARGEST_COUNT:
+            raise ValueError(f"count must be from 1 to {LARGEST_COUNT}, got {self.count}")
+        check_seed(self.seed)
+        check_choice("score", self.score, SCORES)
+        if self.checkpoint is not None and not isinstance(self.checkpoint, str):
+            raise ValueError(f"checkpoint must be a name, got {self.checkpoint!r}")
+        check_guidance(self.guidance)
+        for name, value in self.shape.items():
+            if name not in {f.name for f in fields(PRIORS[self.prior])}:
+                raise ValueError(f"the {self.prior} prior has no {name}, got {name} {value!r}")
+            replace(PRIORS[self.prior](), **{name: value})  # checks type and range
+        if self.work > LARGEST_WORK:
+            raise ValueError(
+                f"this asks for {self.work} pixel evaluations, the bound is {LARGEST_WORK}: "
+                "lower resolution, steps or count"
+            )
+
+    @property
+    def shape(self) -> dict[str, float]:
+        """The parameters of the prior that were asked for."""
+        asked = {"exponent": self.exponent, "kappa": self.kappa}
+        return {name: value for name, value in asked.items() if value is not None}
+
+    @property
+    def calls(self) -> int:
+        """How often the denoiser is asked."""
+        return network_calls(self.sampler, self.steps)
+
+    @property
+    def work(self) -> int:
+        """Network calls x pixels x images."""
+        return self.calls * self.resolution**2 * self.count
+
+
+def request_from(values: dict[str, Any]) -> Request:
+    """A request from untyped values (a form, a URL); unknown names raise `ValueError`."""
+    unknown = set(values) - {f.name for f in fields(Request)}
+    if unknown:
+        raise ValueError(f"a request has no {', '.join(sorted(map(str, unknown)))}")
+    whole = {}
+    for name, value in values.items():
+        if name in ("resolution", "steps", "count", "seed"):
+            if isinstance(value, float) and math.isfinite(value) and value == int(value):
+                value = int(value)
+        whole[name] = value
+    return Request(**whole)
