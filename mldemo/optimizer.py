@@ -39,7 +39,7 @@ class Optimizer:
             wide = parameter.ndim == 4 and min(sides) >= SMALLEST_SIDE
             (self._kernels if wide else rest).append(parameter)
         self._momenta = [torch.zeros_like(kernel) for kernel in self._kernels]
-        self._adam = optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=1e-4)
+        self._adam = optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
 
     @torch.no_grad()
     def step(self, rate: float) -> None:

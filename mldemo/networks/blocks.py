@@ -2,10 +2,12 @@
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 from neuralop.layers.embeddings import SinusoidalEmbedding
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from mldemo.networks.spectral_convolution import SpectralConvolution
@@ -33,8 +35,27 @@ class Embedding(nn.Module):
         return functional.silu(self.second(functional.silu(self.first(x))))
 
 
+class _ModulatedSilu(torch.autograd.Function):
+    """silu(ah + b), a and b per sample and channel; autograd's own way passes over h more often."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        g = torch.addcmul(shift, h, scale)
+        ctx.save_for_backward(h, scale, g)
+        return functional.silu(g)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        h, scale, g = ctx.saved_tensors
+        dg = torch.ops.aten.silu_backward(dy, g)
+        space = (2, 3)
+        dshift, dscale = dg.sum(space, keepdim=True), (dg * h).sum(space, keepdim=True)
+        return dg.mul_(scale), dscale, dshift
+
+
 class Modulation(nn.Module):
-    """Per-sample FiLM: h -> (1 + a(e)) h + b(e), channel by channel, the identity at first."""
+    """Per-sample FiLM before the activation: h -> silu((1 + a(e)) h + b(e)), a = b = 0 at first."""
 
     def __init__(self, features: int, channels: int) -> None:
         super().__init__()
@@ -45,7 +66,7 @@ class Modulation(nn.Module):
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """Modulate (B, C, N, N) by (B, features)."""
         scale, shift = self.linear(embedding)[:, :, None, None].chunk(2, 1)
-        return torch.addcmul(shift, h, 1 + scale)
+        return _ModulatedSilu.apply(h, 1 + scale, shift)  # type: ignore[return-value]
 
 
 class FourierBlock(nn.Module):
@@ -64,7 +85,7 @@ class FourierBlock(nn.Module):
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """(B, C, N, N) at any N -> the same shape."""
         g = self.modulation(self.convolution(h, added=self.skip(h)), embedding)
-        return self.outer(functional.silu(g)).add_(h)
+        return self.outer(g).add_(h)
 
 
 @lru_cache(maxsize=32)

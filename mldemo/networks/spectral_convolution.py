@@ -10,7 +10,7 @@ so that what they read and write lies in memory as they need it.
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -18,9 +18,8 @@ from neuralop.layers.base_spectral_conv import BaseSpectralConv
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mldemo.networks.kept import Kept
 from mldemo.spectral import bandwidth
-
-LEVELS_KEPT = 4  # matrices are kept for so many cut-offs of one layer
 
 
 def _angles(n: int, k: Tensor) -> Tensor:
@@ -47,15 +46,20 @@ def _placed(matrices: list[Tensor], dtype: torch.dtype, device: torch.device) ->
 
 @lru_cache(maxsize=64)
 def _exponentials(n: int, m: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-    """For channels-last fields: the columns' DFT, the complex DFT of the rows, their inverses.
+    """For channels-last fields: the rows' DFT, the complex DFT of the columns, their inverses.
 
-    The second, (2(2m+1), 2N), takes pairs (x, re/im) to pairs (k, re/im), k = -m..m.
+    rows (2(m+1), N): v -> pairs (k, re/im) of Σ_x v(x) e^{-2πikx/N}/N, k = 0..m
+    columns (2(2m+1), 2N): pairs (re/im, x) -> pairs (k, re/im), k = -m..m
     """
-    columns, columns_inverse = _columns(n, m)
+    re, im = _columns(n, m)[0].chunk(2)
+    re_inverse, im_inverse = _columns(n, m)[1].T.chunk(2)
+    rows, rows_inverse = (
+        torch.stack(v, 1).flatten(0, 1) for v in ((re, im), (re_inverse, im_inverse))
+    )
     angle = _angles(n, torch.arange(-m, m + 1))
     c, s = angle.cos(), angle.sin()
-    waves = torch.stack([torch.stack([c, s], 2), torch.stack([-s, c], 2)], 1).view(-1, 2 * n)
-    return _placed([columns, waves / n, waves.T, columns_inverse], dtype, device)
+    waves = torch.stack([torch.cat([c, s], 1), torch.cat([-s, c], 1)], 1).flatten(0, 1)
+    return _placed([rows, waves / n, waves.T, rows_inverse.T], dtype, device)
 
 
 @lru_cache(maxsize=64)
@@ -115,7 +119,7 @@ class SpectralConvolution(BaseSpectralConv):
         shape = (2 * self.modes + 1, self.modes + 1, in_channels, 2, out_channels)
         self.weight = nn.Parameter(torch.zeros(shape))
         self.bias = nn.Parameter(torch.zeros(out_channels, 1, 1)) if bias else None
-        self._kept: dict[int, tuple[Tensor, int, Tensor]] = {}
+        self._kept = Kept()
 
     @property
     def n_modes(self) -> tuple[int, int]:
@@ -126,31 +130,24 @@ class SpectralConvolution(BaseSpectralConv):
         """The skip connection's grid: the same as the layer's."""
         return x
 
-    def _real_weight(self, m: int) -> Tensor:
-        """W_k for |k|∞ ≤ m as real matrices from [re; im] to [re; im]: (modes, 2 in, 2 out)."""
+    def _real_weight(self, m: int, rows_first: bool) -> Tensor:
+        """W_k for |k|∞ ≤ m as real matrices from [re; im] to [re; im]: (modes, 2 in, 2 out).
+
+        Modes k₁ = -m..m, k₂ = 0..m as stored, or `rows_first` the other half, k₁ = 0..m and
+        k₂ = -m..m, by W_k = conj W_{-k}.
+        """
         cut = self.modes - m
         weight = self.weight
         if cut:  # a negative padding, because its backward pass writes the gradient once
             weight = functional.pad(weight, (0, 0, 0, 0, 0, 0, 0, -cut, -cut, -cut))
+        if rows_first:
+            conjugate = weight.new_tensor([1.0, -1.0])[:, None]
+            right, left = weight[m:], weight[: m + 1].flip(0, 1) * conjugate
+            middle = (right[:, :1] + left[:, -1:]) / 2  # the Hermitian part
+            weight = torch.cat([left[:, :-1], middle, right[:, 1:]], 1)
         re, im = weight.unbind(3)
         top, bottom = torch.cat([re, im], 3), torch.cat([-im, re], 3)
         return torch.cat([top, bottom], 2).flatten(0, 1)
-
-    def _matrices(self, m: int) -> Tensor:
-        """`_real_weight`; if nothing is learned, kept until the weight changes."""
-        weight = self.weight
-        if (weight.requires_grad and torch.is_grad_enabled()) or weight.is_inference():
-            return self._real_weight(m)
-        source, version, kept = self._kept.get(m, (weight, -1, weight))
-        same = source.data_ptr() == weight.data_ptr() and source.dtype == weight.dtype
-        if not same or version != weight._version:
-            with torch.inference_mode(False), torch.no_grad():  # to serve any later mode
-                kept = self._real_weight(m)
-            if len(self._kept) >= LEVELS_KEPT:
-                self._kept.clear()
-            # the source is held as well, so that its address is not given to another weight
-            self._kept[m] = weight.detach(), weight._version, kept
-        return kept
 
     def forward(self, x: Tensor, output_shape: Any = None, added: Tensor | None = None) -> Tensor:
         """(B, in, N, N) -> (B, out, N, N), plus a field `added`, which may be overwritten."""
@@ -158,10 +155,11 @@ class SpectralConvolution(BaseSpectralConv):
         if x.shape[-2] != n or output_shape not in (None, (n, n), [n, n]):
             raise ValueError(f"a square field on one grid is needed, got {tuple(x.shape)}")
         m = min(self.modes, bandwidth(n))
-        matrices = self._matrices(m)
         channels_last = not x.is_contiguous() and x.is_contiguous(
             memory_format=torch.channels_last
         )
+        which = m, channels_last
+        matrices = self._kept(self.weight, which, partial(self._real_weight, *which))
         act = _act_channels_last if channels_last else _act_contiguous
         y = act(x, matrices, m, added)
         return y if self.bias is None else y + self.bias
@@ -184,17 +182,15 @@ def _product(first: Tensor, second: Tensor, added: Tensor | None) -> Tensor:
 
 
 def _act_channels_last(x: Tensor, matrices: Tensor, m: int, added: Tensor | None) -> Tensor:
-    """Columns, then rows, then mode by mode, and back."""
+    """Rows, then columns, then mode by mode, and back; only the last product is put in order."""
     b, c, n, _ = x.shape
     r, k, o = 2 * m + 1, m + 1, matrices.shape[2] // 2
-    columns, rows, rows_inverse, columns_inverse = _exponentials(n, m, x.dtype, x.device)
-    y = columns.expand(b * n, -1, -1).bmm(x.permute(0, 2, 3, 1).reshape(b * n, n, c))
-    z = rows.expand(b, -1, -1).bmm(y.view(b, n * 2, k * c)).view(b, r, 2, k, c)
-    z = _in_order(z.permute(1, 3, 0, 2, 4), 3).reshape(r * k, b, 2 * c)
-    w = z.bmm(matrices).view(r, k, b, 2, o)
-    w = _in_order(w.permute(2, 0, 3, 1, 4), 2).reshape(b, r * 2, k * o)
-    y = rows_inverse.expand(b, -1, -1).bmm(w).view(b * n, 2 * k, o)
-    y = _product(columns_inverse.expand(b * n, -1, -1), y, added)
+    rows, columns, columns_inverse, rows_inverse = _exponentials(n, m, x.dtype, x.device)
+    y = rows.expand(b, -1, -1).bmm(x.permute(0, 2, 3, 1).reshape(b, n, n * c))
+    z = columns.expand(b * k, -1, -1).bmm(y.view(b * k, 2 * n, c)).view(b, k * r, 2 * c)
+    w = z.transpose(0, 1).bmm(matrices).transpose(0, 1).reshape(b * k, r * 2, o)
+    y = columns_inverse.expand(b * k, -1, -1).bmm(w).view(b, 2 * k, n * o)
+    y = _product(rows_inverse.expand(b, -1, -1), y, added)
     return y.view(b, n, n, o).permute(0, 3, 1, 2)
 
 

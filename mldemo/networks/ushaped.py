@@ -20,6 +20,7 @@ from mldemo.networks.blocks import (
     to_one_channel,
     with_coordinates,
 )
+from mldemo.networks.convolutions import Convolution
 from mldemo.networks.spectral_convolution import resample_features
 
 
@@ -32,10 +33,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, out_channels: int, features: int) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(8, channels)
-        self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.conv1 = Convolution(channels, out_channels)
         self.norm2 = nn.GroupNorm(8, out_channels)
         self.modulation = Modulation(features, out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv2 = Convolution(out_channels, out_channels)
         nn.init.zeros_(self.conv2.weight)
         same = channels == out_channels
         self.skip = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
@@ -43,7 +44,7 @@ class ResidualBlock(nn.Module):
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """(B, channels, n, n) -> (B, out_channels, n, n)."""
         g = self.conv1(functional.silu(self.norm1(h)))
-        g = functional.silu(self.modulation(self.norm2(g), embedding))
+        g = self.modulation(self.norm2(g), embedding)
         return self.skip(h) + self.conv2(g)
 
 
@@ -82,7 +83,7 @@ class Core(nn.Module):
     ) -> None:
         super().__init__()
         self.patch = patch
-        self.enter = nn.Conv2d(in_channels * patch**2, widths[0], 3, padding=1)
+        self.enter = Convolution(in_channels * patch**2, widths[0])
         self.leave = nn.Conv2d(widths[0], out_channels * patch**2, 1)
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(ResidualBlock(w, w, features) for w in widths[:-1])
