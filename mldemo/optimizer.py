@@ -16,15 +16,23 @@ SMALLEST_SIDE = 8  # thinner matrices have no directions worth balancing
 def orthogonalised(matrix: Tensor, iterations: int = 5) -> Tensor:
     """U Vᵀ of the singular value decomposition U S Vᵀ, roughly.
 
-    The quintic Newton-Schulz iteration X <- aX + (bA + cA²)X, A = XXᵀ, from X of norm 1. It keeps
-    U and V; of S, what is at least 0.003 of the norm ends in [0.68, 1.21], and what is smaller
-    grows by at most a⁵ = 485.
+    The quintic Newton-Schulz iteration X <- PX, P = aI + bA + cA², A = XXᵀ, from X of norm 1. It
+    keeps U and V; of S, what is at least 0.003 of the norm ends in [0.68, 1.21], and what is
+    smaller grows by at most a⁵ = 485. All P commute with A, so the iteration runs on A alone, the
+    smaller matrix, A <- PAP, and X is multiplied once by their product: for a kernel of
+    128 x 1152 that is a third of the operations.
     """
     x = matrix / (matrix.norm() + 1e-7)
     wide = x if x.shape[0] <= x.shape[1] else x.T
-    for _ in range(iterations):
-        a = wide @ wide.T
-        wide = 3.4445 * wide + (-4.7750 * a + 2.0315 * a @ a) @ wide
+    gram = wide @ wide.T
+    one = torch.eye(len(gram), dtype=x.dtype, device=x.device)
+    product = one
+    for i in range(iterations):
+        factor = torch.addmm(3.4445 * one - 4.7750 * gram, gram, gram, alpha=2.0315)
+        product = factor @ product if i else factor
+        if i + 1 < iterations:
+            gram = factor @ gram @ factor
+    wide = product @ wide
     return wide if x.shape[0] <= x.shape[1] else wide.T
 
 
