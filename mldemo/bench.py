@@ -175,7 +175,9 @@ def training(rounds: int = 12) -> Iterator[dict[str, Any]]:
 
 
 def _training_step(network: torch.nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
-    optimizer = torch.optim.AdamW(network.parameters(), fused=not any(p.is_complex() for p in network.parameters()))
+    """Fused, as in `mldemo.optimizer`, where torch can do it: not for complex weights."""
+    fused = not any(parameter.is_complex() for parameter in network.parameters())
+    optimizer = torch.optim.AdamW(network.parameters(), fused=fused)
 
     def step() -> None:
         optimizer.zero_grad()

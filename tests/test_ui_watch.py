@@ -186,10 +186,10 @@ def test_stop_ends_within_a_step(app: str, page: Page) -> None:
 
 
 def test_pictures_are_saved(app: str, page: Page, tmp_path: Path) -> None:
-    """A PNG and an animated GIF that another library reads, with moving pictures."""
+    """A PNG, and an animated GIF and WebP that another library reads, with moving pictures."""
     tab = Tab(page, app, "watch", "score=gaussian&n=16&steps=6&count=4")
     tab.finished()
-    for kind, frames in (("png", 1), ("gif", 7)):
+    for kind, frames in (("png", 1), ("gif", 7), ("webp", 7)):
         with page.expect_download() as waiting:
             page.click(f"{tab.root} .md-save-{kind}")
         path = tmp_path / f"saved.{kind}"
@@ -202,6 +202,7 @@ def test_pictures_are_saved(app: str, page: Page, tmp_path: Path) -> None:
             image.seek(frames - 1)
             last = np.asarray(image.convert("L")).astype(float)
             assert np.abs(last - first).mean() > 2
+            assert image.info["duration"] == 2000  # the end stays in sight
 
 
 @pytest.mark.parametrize(

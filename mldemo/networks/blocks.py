@@ -5,11 +5,11 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from neuralop.layers.embeddings import SinusoidalEmbedding
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from mldemo.networks.parts import SinusoidalEmbedding
 from mldemo.networks.spectral_convolution import SpectralConvolution
 
 FIELDS = 2  # what a network sees of x_t: the whitened field and the linear estimate
@@ -36,7 +36,7 @@ class Embedding(nn.Module):
 
 
 class _ModulatedSilu(torch.autograd.Function):
-    """silu(ah + b), a and b per sample and channel; autograd's own way passes over h more often."""
+    """silu(ah + b), a and b per sample and channel; autograd itself passes over h more often."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class _ModulatedSilu(torch.autograd.Function):
 
 
 class Modulation(nn.Module):
-    """Per-sample FiLM before the activation: h -> silu((1 + a(e)) h + b(e)), a = b = 0 at first."""
+    """Per-sample FiLM, activated: h -> silu((1 + a(e)) h + b(e)), with a = b = 0 at first."""
 
     def __init__(self, features: int, channels: int) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ class Convolution(nn.Conv2d):
         super().__init__(channels, out_channels, 3, stride, padding=1)
         self._kernels = Kept()
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+    def forward(self, input: Tensor) -> Tensor:
         """(B, C, N, N) -> (B, out_channels, N, N), or half as fine."""
         if input.shape[-2:] != (TILE, TILE) or self.stride != (1, 1):
             return super().forward(input)

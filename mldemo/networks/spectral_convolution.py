@@ -14,11 +14,11 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
-from neuralop.layers.base_spectral_conv import BaseSpectralConv
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mldemo.networks.kept import Kept
+from mldemo.networks.parts import BaseSpectralConv
 from mldemo.spectral import bandwidth
 
 

@@ -88,10 +88,10 @@ def warm_up(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> Future
     """
 
     def work() -> None:
-        with suppress(ImportError):  # gradio imports it at its first event, if it is there
-            importlib.import_module("matplotlib.pyplot")
         with suppress(ValueError):  # no checkpoint: the page says so when it is asked for one
             prepare(Request(steps=2), device, folder).result()
+        with suppress(ImportError):  # gradio imports it at its first event, if it is there
+            importlib.import_module("matplotlib.pyplot")
 
     def fetch_first() -> None:
         with suppress(ValueError):

@@ -8,6 +8,7 @@ an end when the page goes away or stops reading.
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +28,7 @@ RUNNING, WAITING = 4, 16  # runs that take turns, and runs that wait for one of 
 SECONDS = 120.0  # a run that takes longer is ended
 UNREAD_SECONDS = 10.0  # a page that reads nothing for so long is dropped
 PACE = 1 / 60  # frames come no faster than a screen shows them
+AHEAD = 2  # steps asked for at once, so that the compute thread need not wait for the server's
 LONGEST_QUERY = 2000
 # All that torch does happens on this one thread, one step at a time: every thread that calls torch
 # gets a team of OpenMP threads of its own, and as soon as the teams outnumber the cores their
@@ -76,7 +78,7 @@ class Line:
 async def compute(
     records: Iterator[Record], seconds: float = SECONDS
 ) -> AsyncGenerator[bytes, None]:
-    """Encoded records, computed one ahead of the reader, paced, and ended after `seconds`."""
+    """Encoded records, computed `AHEAD` of the reader, paced, and ended after `seconds`."""
     loop = asyncio.get_running_loop()
 
     def step() -> tuple[bytes, bool] | None:
@@ -86,11 +88,11 @@ async def compute(
         return encode(*record), record[0].get("last", False)
 
     start, due = time.monotonic(), 0.0
-    ahead = loop.run_in_executor(COMPUTE, step)
+    ahead = deque(loop.run_in_executor(COMPUTE, step) for _ in range(AHEAD))
     try:
-        while (answer := await ahead) is not None:
+        while (answer := await ahead.popleft()) is not None:
             raw, last = answer
-            ahead = loop.run_in_executor(COMPUTE, step)
+            ahead.append(loop.run_in_executor(COMPUTE, step))
             if (wait := due - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             due = time.monotonic() + PACE
@@ -100,7 +102,8 @@ async def compute(
                     f"stopped after {seconds:g} s: lower resolution, steps or count to see the end"
                 )
     finally:
-        ahead.cancel()
+        for future in ahead:
+            future.cancel()
         close = getattr(records, "close", None)
         if close is not None:
             with suppress(RuntimeError):  # the interpreter is going down

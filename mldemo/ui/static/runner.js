@@ -176,7 +176,6 @@ export class Runner {
         said.textContent = String(error.message ?? error);
       }
     };
-    on("save-png", () => write("png"));
-    on("save-gif", () => write("gif"));
+    for (const kind of ["png", "gif", "webp"]) on("save-" + kind, () => write(kind));
   }
 }
