@@ -64,7 +64,7 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """Modulate (B, C, N, N) by (B, features)."""
+        """Modulate (B, C, N, N) by (B, features), or by (1, features) for all."""
         scale, shift = self.linear(embedding)[:, :, None, None].chunk(2, 1)
         return _ModulatedSilu.apply(h, 1 + scale, shift)  # type: ignore[return-value]
 

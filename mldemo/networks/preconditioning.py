@@ -131,7 +131,7 @@ class Denoiser(nn.Module):
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Denoise fields (B, 1, N, N) at times (B,) (or one time for all)."""
         n = x.shape[-1]
-        time = time.to(x.device).expand(len(x))
+        time = time.to(x.device).reshape(-1)  # one time for all makes one row of everything else
         level = self.level(n, x)
         alpha = per_sample(self.schedule.alpha(time), x)
         sigma = per_sample(self.schedule.sigma(time), x)
