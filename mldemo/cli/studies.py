@@ -62,6 +62,39 @@ def multilevel(
 
 
 @study.command()
+@click.option("--data", required=True, help="IDX folder, or 'material'.")
+@click.option("--seconds", type=click.FloatRange(1, 1e6), default=200.0, help="CPU, each variant")
+@click.option("--count", type=Whole(16, 4096), default=1000, help="samples for the FID")
+@click.option("--only", "names", metavar="NAME", multiple=True, help="may be repeated")
+@click.option("--threads", type=Whole(1, 1024), default=1)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep what is done here, to go on after a stop.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=".json")
+def recipe(
+    out: Path,
+    data: str,
+    seconds: float,
+    count: int,
+    names: tuple[str, ...],
+    threads: int,
+    state: Path | None,
+) -> None:
+    """What makes samples good per CPU second: one change to the recipe at a time, at 16."""
+    from mldemo.machine import tune_process
+    from mldemo.studies.recipe import NAMES
+    from mldemo.studies.recipe import study as parts
+
+    tune_process(threads)
+    budget = f"--data {Path(data).name} --seconds {seconds:g} --count {count}"
+    command = f"python -m mldemo study recipe {budget} --threads {threads} --out FILE"
+    destination(out, (".json",))
+    write_record(out, "recipe", parts(data, seconds, count, names or NAMES, state), command)
+
+
+@study.command()
 @click.option("--quick", is_flag=True, help="Fewer points, coarser references.")
 @bundle_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help=".json")

@@ -12,6 +12,7 @@ each level is measured first; it turns the budget into steps.
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from mldemo.networks.preconditioning import Denoiser
 from mldemo.noise import unit_modes
 from mldemo.pipeline import Run, default_prior
 from mldemo.plan import Plan, training_times
-from mldemo.request import Request
+from mldemo.request import GUIDANCE, Request
 from mldemo.spectral import to_modes
 from mldemo.training import Training
 
@@ -44,8 +45,7 @@ def step_costs(plan: Plan, fields: Tensor, levels: list[int], steps: int = 4) ->
     """CPU seconds of one training step on each level, the first step left out."""
     costs = {}
     for resolution in levels:
-        probe = Plan(priors=plan.priors, levels=((resolution, steps + 1),), batch=plan.batch)
-        run = Training(probe, fields)
+        run = Training(replace(plan, levels=((resolution, steps + 1),)), fields)
         run.advance()
         start = time.process_time()
         for _ in range(steps):
@@ -89,7 +89,7 @@ def study(
         costs = {int(k): v for k, v in json.loads(kept.read_text("utf-8")).items()}
     else:
         costs = step_costs(base, fields, [16, 32, 64])
-        _keep(kept, costs)
+        keep(kept, costs)
     yield "cpu_seconds_per_step", costs
     for name, shares in STRATEGIES.items():
         levels = tuple((n, max(1, round(seconds * part / costs[n]))) for n, part in shares.items())
@@ -102,11 +102,12 @@ def study(
         file = state / f"{slug}.safetensors" if state else None
         curve = _strategy(plan, fields, test, reference, count, file)
         part = {"levels": levels, "curve": curve}
-        _keep(kept, part)
+        keep(kept, part)
         yield name, part
 
 
-def _keep(path: Path | None, value: Any) -> None:
+def keep(path: Path | None, value: Any) -> None:
+    """Write what is done so far, if there is a place for it."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, value)
@@ -137,19 +138,20 @@ def _strategy(
             loss = validation_loss(run, test)
             point = {"cpu_seconds": round(spent, 1), "step": run.step, "loss": loss}
             if len(curve) % FID_EVERY == FID_EVERY - 1 or run.step == plan.steps:
-                point["fid_ratio"] = reference.evaluate(_samples(run, count))["fid_ratio"]
+                point["fid_ratio"] = reference.evaluate(samples(run, FINEST, count))["fid_ratio"]
             curve.append(point)
             if state is not None:
-                _keep(curve_file, curve)
+                keep(curve_file, curve)
                 run.save(state)
             start = time.process_time()
     return curve
 
 
-def _samples(run: Training, count: int) -> Tensor:
+def samples(run: Training, resolution: int, count: int, guidance: float = GUIDANCE) -> Tensor:
+    """Fields that the averaged weights draw under the plan's first prior, (count, 1, N, N)."""
     prior = run.denoiser.prior
-    request = Request(prior=prior.name, resolution=FINEST, count=count, seed=1)
-    denoiser = averaged(run, request.guidance).requires_grad_(False)
+    request = Request(prior=prior.name, resolution=resolution, count=count, seed=1)
+    denoiser = averaged(run, guidance).requires_grad_(False)
     parts = run.statistics, run.plan.schedule, denoiser, run.device
     sampling = Run(request, prior, *parts, None, [n for n, _ in run.plan.levels])
     chunks = [range(i, min(i + 50, count)) for i in range(0, count, 50)]

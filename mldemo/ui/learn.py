@@ -20,7 +20,7 @@ from mldemo.ui.wire import floats
 
 LEVELS = (8, 16, 32, 64, 128, 256)
 TIME = 0.3
-COARSE = 16
+FINE, COARSE = 64, 7  # the level and the last frequency of the lesson on coarse levels
 
 
 def power_sum(exponent: float, resolution: int) -> float:
@@ -91,7 +91,8 @@ def facts(place: Place) -> dict[str, str]:
         statistics = default_statistics(place.folder)
     except ValueError:  # no bundle: the text does without the figure
         return {"share": "most"}
-    coarse = multiplicity(COARSE) * statistics.spectrum(COARSE)
+    power = multiplicity(FINE) * statistics.spectrum(FINE)
+    coarse = power[radius(FINE) < COARSE + 0.5]  # as the tab Watch cuts a band
     return {"share": f"{100 * float(coarse.sum()) / statistics.variance:.0f} %"}
 
 

@@ -84,7 +84,7 @@ class Spectrum:
         if self.prior is not None and s is None:
             s = getattr(self.prior, "exponent", None)
         if self.name == "standard":
-            return "qₖ = 1/N² keeps Σ qₖ at 1, so the noise at every fixed frequency vanishes"
+            return "qₖ = 1/N² keeps Σ qₖ below 1, so the noise at every fixed frequency vanishes"
         if self.name == "fno":
             return "finitely many qₖ are not 0"
         if self.diverges and s is not None:

@@ -1,14 +1,15 @@
 // What is on the screen as a file: PNG, or all steps as an animated GIF or WebP. No server is asked.
 const WIDE = 1600, FRAMES = 120; // pixels and pictures of an animation, at most
+const MARGIN = 12; // around it, in pixels of the page
 const LAST = 2000; // milliseconds for which an animation shows its end
 
 function compose(player, width) { // every figure of the panels where it stands, with its caption
   const area = player.root.querySelector(".md-panels"), frame = area.getBoundingClientRect();
-  const scale = width / frame.width, out = document.createElement("canvas");
+  const scale = width / (frame.width + 2 * MARGIN), out = document.createElement("canvas");
   const ink = getComputedStyle(player.root), ground = getComputedStyle(document.body);
-  const what = player.$("what")?.textContent ?? "", foot = 26 * scale;
+  const what = player.$("what")?.textContent ?? "", foot = 26 * scale, edge = MARGIN * scale;
   out.width = width;
-  out.height = Math.round(frame.height * scale + foot);
+  out.height = Math.round(frame.height * scale + foot + 2 * edge);
   const c = out.getContext("2d", { willReadFrequently: true });
   c.fillStyle = ground.backgroundColor === "rgba(0, 0, 0, 0)" ? "#fff" : ground.backgroundColor;
   c.fillRect(0, 0, out.width, out.height);
@@ -17,19 +18,27 @@ function compose(player, width) { // every figure of the panels where it stands,
   for (const e of area.querySelectorAll("canvas, figcaption")) {
     const box = e.getBoundingClientRect();
     if (!box.width) continue;
-    const [x, y] = [(box.left - frame.left) * scale, (box.top - frame.top) * scale];
+    const [x, y] = [edge + (box.left - frame.left) * scale, edge + (box.top - frame.top) * scale];
     if (e.tagName === "CANVAS") {
       c.imageSmoothingEnabled = getComputedStyle(e).imageRendering !== "pixelated";
       c.drawImage(e, x, y, box.width * scale, box.height * scale);
-    } else {
-      c.font = `${parseFloat(getComputedStyle(e).fontSize) * scale}px ${ink.fontFamily}`;
-      c.fillText(e.textContent.replace(/\s+/g, " ").trim(), x, y + (box.height * scale) / 2,
-        box.width * scale);
-    }
+    } else caption(c, e, x, y + (box.height * scale) / 2, scale);
   }
   c.font = `${13 * scale}px ${ink.fontFamily}`;
-  c.fillText(`mldemo · ${what}`, 2, out.height - foot / 2, width - 4);
+  c.fillText(`mldemo · ${what}`, edge, out.height - edge - foot / 2, width - 2 * edge);
   return out;
+}
+
+function caption(c, element, x, y, scale) { // its words one after the other, indices smaller
+  const words = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  for (let left = x; words.nextNode();) {
+    const { parentElement, textContent } = words.currentNode, style = getComputedStyle(parentElement);
+    const size = parseFloat(style.fontSize) * scale, shift = { SUB: 0.3, SUP: -0.5 }[parentElement.tagName] ?? 0;
+    const text = textContent.replace(/\s+/g, " ");
+    c.font = `${style.fontWeight} ${size}px ${style.fontFamily}`;
+    c.fillText(text, left, y + shift * size);
+    left += c.measureText(text).width;
+  }
 }
 
 function download(blob, name) {

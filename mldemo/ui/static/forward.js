@@ -116,7 +116,7 @@ export function create({ root, player, view, runner }) {
   pad.addEventListener("pointercancel", lift);
 
   const on = (name, action) => $(name).addEventListener("click", action);
-  on("pad-new", () => { clear(ink); drawn = true; region.fill(REGIONS.none); tool.value = "draw"; paint(); });
+  on("pad-new", () => { clear(ink); drawn = true; region.fill(REGIONS.none); tool.value = "draw"; again(); });
   on("pad-digit", () => { drawn = false; again(); });
   on("pad-invert", () => {
     if (!drawn && clean) ink.getContext("2d").drawImage(clean, 0, 0, SHEET, SHEET);

@@ -1,20 +1,44 @@
-// An animated GIF89a: 128 greys, and a cube of 5 x 5 x 5 colours for the curves.
-const GREYS = 128, STEPS = 5, LEVEL = 255 / (STEPS - 1);
-function palette() {
-  const out = new Uint8Array(3 * 256);
-  for (let i = 0; i < GREYS; i++) out.fill(Math.round((i * 255) / (GREYS - 1)), 3 * i, 3 * i + 3);
-  for (let i = 0; i < STEPS ** 3; i++)
-    out.set([i / 25, (i / 5) % 5, i % 5].map((v) => Math.floor(v) * LEVEL), 3 * (GREYS + i));
-  return out;
+// An animated GIF89a. Its 256 colours are greys, and the most frequent others in steps of 8.
+const GREYS = 96, COLOURS = 160, LOOKED_AT = 4; // the last: in how many pictures colours are counted
+const isGrey = (r, g, b) => Math.max(Math.abs(r - g), Math.abs(g - b), Math.abs(b - r)) < 5;
+const coarse = (r, g, b) => ((r >> 3) << 10) | ((g >> 3) << 5) | (b >> 3);
+const middle = (five) => ((five & 31) << 3) | 4;
+
+function frequent(pictures) { // the colours [r, g, b] of the palette behind its greys
+  const counts = new Uint32Array(1 << 15), every = Math.ceil(pictures.length / LOOKED_AT);
+  for (const { data } of pictures.filter((_, i) => i % every === 0 || i === pictures.length - 1))
+    for (let i = 0; i < data.length; i += 4) {
+      const [r, g, b] = [data[i], data[i + 1], data[i + 2]];
+      if (!isGrey(r, g, b)) counts[coarse(r, g, b)] += 1;
+    }
+  const used = [...counts.keys()].filter((key) => counts[key]).sort((a, b) => counts[b] - counts[a]);
+  return used.slice(0, COLOURS).map((key) => [key >> 10, key >> 5, key].map(middle));
 }
-function indices({ data }) {
+function nearest(colours, r, g, b) {
+  let best = 0, least = Infinity;
+  colours.forEach(([x, y, z], i) => {
+    const far = (r - x) ** 2 + (g - y) ** 2 + (b - z) ** 2;
+    if (far < least) { least = far; best = i; }
+  });
+  return best;
+}
+function palette(pictures) { // the table, and which entry a colour is given
+  const colours = frequent(pictures), known = new Int16Array(1 << 15).fill(-1);
+  const table = new Uint8Array(3 * (GREYS + COLOURS));
+  for (let i = 0; i < GREYS; i++) table.fill(Math.round((i * 255) / (GREYS - 1)), 3 * i, 3 * i + 3);
+  colours.forEach((colour, i) => { table.set(colour, 3 * (GREYS + i)); });
+  const entry = (r, g, b) => {
+    if (isGrey(r, g, b) || !colours.length) return Math.round((g * (GREYS - 1)) / 255);
+    const key = coarse(r, g, b);
+    if (known[key] < 0) known[key] = GREYS + nearest(colours, r, g, b);
+    return known[key];
+  };
+  return { table, entry };
+}
+function indices({ data }, entry) {
   const out = new Uint8Array(data.length / 4);
-  for (let i = 0, j = 0; j < out.length; i += 4, j++) {
-    const [r, g, b] = [data[i], data[i + 1], data[i + 2]];
-    const grey = Math.abs(r - g) < 10 && Math.abs(g - b) < 10 && Math.abs(r - b) < 10;
-    out[j] = grey ? Math.round((g * (GREYS - 1)) / 255)
-      : GREYS + 25 * Math.round(r / LEVEL) + 5 * Math.round(g / LEVEL) + Math.round(b / LEVEL);
-  }
+  for (let i = 0, j = 0; j < out.length; i += 4, j++)
+    out[j] = entry(data[i], data[i + 1], data[i + 2]);
   return out;
 }
 function lzw(pixels, write) { // 8-bit codes; the dictionary starts anew when it is full
@@ -57,13 +81,14 @@ export function animation(pictures, delay, last) { // each is shown for so many 
   const write = (bytes) => parts.push(bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes));
   const short = (v) => [v & 255, v >> 8];
   write([...new TextEncoder().encode("GIF89a"), ...short(width), ...short(height), 0xf7, 0, 0]);
-  write(palette());
+  const { table, entry } = palette(pictures);
+  write(table);
   write([0x21, 0xff, 11, ...new TextEncoder().encode("NETSCAPE2.0"), 3, 1, 0, 0, 0]);
   pictures.forEach((picture, i) => {
     const time = Math.max(2, Math.round((i === pictures.length - 1 ? last : delay) / 10));
     write([0x21, 0xf9, 4, 0, ...short(time), 0, 0]);
     write([0x2c, 0, 0, 0, 0, ...short(width), ...short(height), 0, 8]);
-    lzw(indices(picture), write);
+    lzw(indices(picture, entry), write);
     write([0]);
   });
   write([0x3b]);

@@ -1,6 +1,6 @@
 // While a lesson is tried in another tab: a bar with the task that notices when it is done.
 import { keep, show, shown } from "./hub.js";
-import { load, observe, wanted } from "./lessons.js";
+import { address, load, observe, wanted } from "./lessons.js";
 
 let bar = null;
 export async function follow() {
@@ -12,6 +12,7 @@ export async function follow() {
   bar.setAttribute("aria-label", words.guide);
   bar.innerHTML = `<p><b class="md-guide-name"></b> <span class="md-guide-task"></span></p>
     <div><span class="md-guide-seen" role="status"></span>
+    <a class="md-guide-load"></a>
     <button type="button" class="md-guide-return"></button>
     <button type="button" class="md-guide-close"></button></div>`;
   const $ = (name) => bar.querySelector(".md-guide-" + name);
@@ -32,6 +33,9 @@ export async function follow() {
     put("seen", tried ? words.seen : "");
     put("return", tried ? words.reveal : words.return);
     put("close", words.close);
+    put("load", words.load);
+    $("load").href = address(step);
+    $("load").hidden = tried;
     const done = () => { progress.set(step.id, { tried: true }); update(); };
     step.done = done;
     return guessed(step) && !tried ? step : undefined;

@@ -7,7 +7,7 @@ let active = null, frozen = true;
 
 const tabOf = (id) => tabs.get(id) ?? tabs.set(id, { values: {}, view: {}, notes: [] }).get(id);
 const named = (spec, list) => Object.fromEntries(spec.fields.map((f, i) => [f.name, list[i]]));
-export const text = (value) => (Array.isArray(value) ? value.join(".") : String(value));
+export const text = (value) => (Array.isArray(value) ? value.join(".") : String(value ?? ""));
 
 function read(field, raw) { // the value that a text in the URL stands for; undefined if none
   if (field.least !== undefined) {

@@ -146,6 +146,7 @@ function course(root, { steps, text: { words, steps: texts }, progress }, facts,
     open();
     lesson("name").focus();
     lesson("name").scrollIntoView({ block: "nearest" });
+    lesson("nav").querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
   }
   $("commit").addEventListener("click", () => {
     const chosen = lesson("options").querySelector("input:checked");

@@ -55,10 +55,9 @@ export class Runner {
     this.put("mode", "starting …");
     return this.#play(url, "live");
   }
-  changed(values) { // after a first live run the picture follows the controls
+  changed(values) { // the picture follows the controls
     this.values = values;
     this.tab.changed?.(values);
-    if (!this.spec.eager && this.root.dataset.mode !== "live") return;
     clearTimeout(this.#later);
     this.#later = setTimeout(() => this.start(values), this.spec.eager ? 30 : 200);
   }

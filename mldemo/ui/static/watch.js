@@ -84,12 +84,14 @@ export function create({ root, player, spec, view }) {
     high.value = band.high;
     const off = band.kind === "all";
     low.disabled = high.disabled = off;
-    $("band-note").textContent = off ? "" : "of the pixels shown; grey means zero";
+    $("band-note").textContent = off ? ""
+      : `The pictures are ${kind.value === "only" ? "of this band alone" : "without this band"}; grey is zero.`;
     if (write) view.set("band", off ? null : `${band.kind}-${band.low}-${band.high}`);
     player.redraw(true);
   }
   kind.addEventListener("change", () => { band.kind = kind.value; shown(); });
-  for (const box of [low, high])
+  for (const box of [low, high]) {
+    box.addEventListener("change", () => shown(false)); // what could not be used goes
     box.addEventListener("input", () => {
       const [a, b] = [Math.round(low.valueAsNumber), Math.round(high.valueAsNumber)];
       if (!(a >= 0 && b >= a && b <= 128)) return; // still being typed
@@ -98,6 +100,7 @@ export function create({ root, player, spec, view }) {
       if (band.kind === "all") band.kind = "only";
       shown();
     });
+  }
   let from = null;
   const canvas = $("s"), shell = (event) => Math.round(Math.max(1, Math.min(last(), powers.at(event.clientX))));
   canvas.addEventListener("pointerdown", (event) => {
@@ -124,8 +127,8 @@ export function create({ root, player, spec, view }) {
   function changed(values) {
     const note = $("note"), none = !spec.props.trained[values.prior]?.length;
     note.hidden = !(values.score === "learned" && none);
-    note.textContent = `No checkpoint was trained with the ${values.prior} prior yet. `
-      + "Choose one of the exact scores, or another prior.";
+    note.textContent = note.hidden ? "" : `No checkpoint was trained with the ${values.prior} prior `
+      + "yet. Choose one of the exact scores, or another prior.";
   }
   return { changed };
 }
