@@ -22,8 +22,10 @@ class Plan:
     level to the next, and inside a level it warms up and then falls as a cosine. On a finer level
     every step number `rehearsal` is taken on a coarser one, so that nothing there is forgotten (0:
     never). `priors` are served by one network; with `variations` it also meets as many random
-    priors around them (`mldemo.families`). `parent` names the file, by its sha256, whose weights
-    training begins with in place of random ones.
+    priors around them (`mldemo.families`). `decisive` is the share of training times that lie in
+    `DECISIVE`; `shift` is how far data are moved at random, at most and in each direction, where
+    the torus has length 1 and a pixel of a digit 1/32. `parent` names the file, by its sha256,
+    whose weights training begins with in place of random ones.
     """
 
     priors: tuple[dict[str, Any], ...]
@@ -35,6 +37,8 @@ class Plan:
     learning_rate: float = 2e-3
     ema: float = 0.999
     seed: int = 0
+    decisive: float = SHARE
+    shift: float = 0.0
     parent: str | None = None
     schedule: Schedule = Schedule()
 
@@ -52,6 +56,9 @@ class Plan:
             raise ValueError(f"learning rate must be in (0, 1], got {self.learning_rate:g}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"EMA decay must be in [0, 1), got {self.ema:g}")
+        for name, most in (("decisive", 1.0), ("shift", 0.5)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be in [0, {most:g}], got {getattr(self, name):g}")
         check_seed(self.seed)
         if not self.priors:
             raise ValueError("a plan needs at least one prior")
@@ -91,15 +98,15 @@ class Plan:
         return float(self.learning_rate * 0.5**index * warm * fall)
 
 
-def training_times(count: int, rng: np.random.Generator) -> np.ndarray:
+def training_times(count: int, rng: np.random.Generator, decisive: float = SHARE) -> np.ndarray:
     """Stratified times: one uniform offset, mapped by the quantiles of the mixture density.
 
-    `SHARE` of the mass is uniform on `DECISIVE`, the rest uniform on [1e-3, 1].
+    `decisive` of the mass is uniform on `DECISIVE`, the rest uniform on [1e-3, 1].
     """
     low, high = DECISIVE
     knots = np.array([FIRST, low, high, END])
     wide = (knots - FIRST) / (END - FIRST)
     narrow = np.clip((knots - low) / (high - low), 0, 1)
-    cumulative = SHARE * narrow + (1 - SHARE) * wide
+    cumulative = decisive * narrow + (1 - decisive) * wide
     quantiles = (np.arange(count) + rng.random()) / count
     return np.interp(quantiles, cumulative, knots)

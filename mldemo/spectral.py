@@ -6,6 +6,7 @@ are û_k = N^-2 Σ_j u(x_j) e^{-2πi k·x_j}, kept on the half plane k₂ ≥ 0 
 Nyquist row and column of an even grid are zero, so that H_16 ⊂ H_32 ⊂ H_64 exactly.
 """
 
+import math
 from functools import lru_cache
 
 import torch
@@ -95,6 +96,17 @@ def resample(field: Tensor, resolution: int) -> Tensor:
 def apply_multiplier(field: Tensor, multiplier: Tensor) -> Tensor:
     """Σ_k μ_k û_k e_k for a real even μ of shape (..., N, N//2 + 1)."""
     return to_field(to_modes(field) * multiplier, field.shape[-1])
+
+
+def shift(modes: Tensor, offsets: Tensor) -> Tensor:
+    """Modes û_k e^{-2πik·δ} of u(x - δ): exact on every level, for any δ in units of the torus.
+
+    modes (B, 1, N, N//2 + 1), offsets (B, 2).
+    """
+    k1, k2 = (k.to(offsets) for k in frequencies(modes.shape[-2]))
+    first, second = offsets[:, :, None, None, None].unbind(1)
+    phase = -2 * math.pi * (first * k1 + second * k2)
+    return modes * torch.polar(torch.ones_like(phase), phase).to(modes.dtype)
 
 
 def squared_norm(modes: Tensor, resolution: int) -> Tensor:

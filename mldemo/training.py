@@ -32,7 +32,7 @@ from mldemo.networks.preconditioning import Denoiser, Noise
 from mldemo.optimizer import Optimizer
 from mldemo.plan import Plan, training_times
 from mldemo.priors import prior_from_dict
-from mldemo.spectral import resample, to_modes
+from mldemo.spectral import resample, shift, to_modes
 
 
 @dataclass(frozen=True)
@@ -106,15 +106,19 @@ class Training:
         rng = np.random.Generator(bits)
         share = slice(self.rank, None, self.world)
         chosen = torch.from_numpy(rng.integers(len(self.fields), size=plan.batch))[share]
-        times = torch.from_numpy(training_times(plan.batch, rng))[share]
+        times = torch.from_numpy(training_times(plan.batch, rng, plan.decisive))[share]
         white = rng.standard_normal((plan.batch, 1, resolution, resolution), np.float32)[share]
         modes = to_modes(torch.from_numpy(np.ascontiguousarray(white))) * resolution
         weights = self.family.weights
         met = torch.from_numpy(rng.choice(len(weights), plan.batch, p=weights))[share]
         data, noise = self._level(resolution)
+        clean = data[chosen]
+        if plan.shift:
+            offsets = rng.uniform(-plan.shift, plan.shift, (plan.batch, 2)).astype(np.float32)
+            clean = shift(clean, torch.from_numpy(offsets)[share])
         d = self.device
         spectra = Noise(noise.modes[met].to(d), noise.shells[met].to(d))
-        return data[chosen].to(d), modes.to(d), times.to(d), spectra
+        return clean.to(d), modes.to(d), times.to(d), spectra
 
     def advance(self) -> Progress:
         """Take one optimiser step."""

@@ -156,6 +156,24 @@ def test_radial_mean_ignores_nyquist_and_has_no_empty_shell() -> None:
         torch.testing.assert_close(mean, torch.full_like(mean, 3.0))
 
 
+@pytest.mark.parametrize("n", [8, 9, 16])
+def test_a_shift_moves_the_function(n: int) -> None:
+    """By whole grid steps it is torch.roll, row by row its own; by any other way it is undone by
+    its opposite, and the same on every level."""
+    generator = torch.Generator().manual_seed(0)
+    field = spectral.resample(torch.randn(2, 1, n, n, generator=generator).double(), n)
+    modes = spectral.to_modes(field)
+    steps = torch.tensor([[1, -2], [0, 3]])
+    moved = spectral.to_field(spectral.shift(modes, steps / n), n)
+    for u, v, (a, b) in zip(field, moved, steps.tolist(), strict=True):
+        torch.testing.assert_close(v, u.roll((a, b), (-2, -1)), rtol=1e-6, atol=1e-6)
+    offsets = torch.tensor([[0.123, -0.4], [0.01, 0.2]], dtype=torch.float64)
+    there = spectral.shift(modes, offsets)
+    torch.testing.assert_close(spectral.shift(there, -offsets), modes)
+    fine = spectral.shift(spectral.resample_modes(modes, n, 2 * n), offsets)
+    torch.testing.assert_close(spectral.resample_modes(fine, 2 * n, n), there)
+
+
 def test_layout_follows_the_input() -> None:
     """float32 in, float32 out; leading axes are free."""
     field = white(12).float().reshape(3, 12, 12)

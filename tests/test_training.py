@@ -18,7 +18,7 @@ from mldemo.families import Family
 from mldemo.plan import DECISIVE, SHARE, Plan, training_times
 from mldemo.priors import Bessel, Laplacian, Standard
 from mldemo.sde import END, FIRST
-from mldemo.spectral import multiplicity, resample, to_modes
+from mldemo.spectral import multiplicity, resample, shift, to_modes
 from mldemo.training import LossLog, Progress, Training, export
 
 # Three priors and two variations, the coarser level rehearsed at every second step of the finer.
@@ -182,6 +182,26 @@ def test_a_batch_is_a_function_of_seed_and_step(idx_folder: Path, tiny_plan: dic
     weights = np.array(family.weights)
     spread = np.sqrt(weights * (1 - weights) / 2000)
     assert (np.abs(met.numpy().mean(0) - weights) < 4 * spread).all()
+
+
+def test_shifted_data_and_other_times(idx_folder: Path, tiny_plan: dict) -> None:
+    """Each digit is moved by its own offset, at most by `shift`; other draws stay the same."""
+    fields = load_fields(idx_folder)[:50]
+    still, moved = (
+        Training(Plan(**tiny_plan | {"batch": 64, "shift": s}), fields)._batch(16)
+        for s in (0.0, 0.05)
+    )
+    for a, b in zip(still[1:3], moved[1:3], strict=True):
+        torch.testing.assert_close(a, b)
+    phase = (moved[0] / still[0])[:, 0, :2, :2].angle() / (-2 * np.pi)  # of e_01 and e_10
+    offsets = torch.stack([phase[:, 1, 0], phase[:, 0, 1]], 1)
+    assert 0.04 < float(offsets.abs().max()) <= 0.05
+    assert abs(float(offsets.mean())) < 4 * 0.05 / (3 * 128) ** 0.5
+    torch.testing.assert_close(moved[0], shift(still[0], offsets), rtol=1e-3, atol=1e-5)
+    with pytest.raises(ValueError, match=r"shift must be in \[0, 0\.5\], got 0\.7"):
+        Plan(**tiny_plan | {"shift": 0.7})
+    times = training_times(1000, np.random.default_rng(0), 0.0)
+    np.testing.assert_allclose(np.sort(times), np.linspace(FIRST, END, 1000), atol=2e-3)
 
 
 def test_coarser_levels_are_rehearsed_in_turn() -> None:

@@ -64,7 +64,7 @@ def test_priors_follow_the_sliders(app: str, page: Page) -> None:
     page.wait_for_function(
         "e => document.querySelector(e).textContent === 'not trace class'", arg=verdicts
     )
-    assert "like N^0.2" in page.locator(f"{tab.root} .md-reason").first.inner_text()
+    assert "like N⁰·²" in page.locator(f"{tab.root} .md-reason").first.inner_text()
     page.wait_for_timeout(300)
     assert "s=0.9" in page.url
     assert "priors=laplacian.standard" in page.url

@@ -46,6 +46,9 @@ PLANS: dict[str, dict[str, Any]] = {  # what differs from the default plan
     "rate 0.004": {"learning_rate": 4e-3},
     "EMA 0.998": {"ema": 0.998},
     "EMA 0.9995": {"ema": 0.9995},
+    "times uniform": {"decisive": 0.0},
+    "times 0.9 decisive": {"decisive": 0.9},
+    "shifts by a pixel": {"shift": 1 / 32},  # of the digits as they were, 28 on 32
 }
 FAMILY, VARIATIONS = "six priors and 252 around them", 252
 NAMES = (*PLANS, *NETWORKS, FAMILY)

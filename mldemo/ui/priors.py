@@ -24,6 +24,8 @@ from mldemo.ui.wire import floats, grey
 
 LEVELS = (8, 16, 32, 64, 128, 256)
 CRITICAL = 1.0  # Σ_{k ∈ Z²} |k|^{-2s} is finite iff s > 1
+UNTRAINED = "no network here was trained under such a prior"
+RAISED = str.maketrans("0123456789.", "⁰¹²³⁴⁵⁶⁷⁸⁹·")
 SAMPLE = {"resolution": 32, "steps": 10, "count": 4}
 FORMULAS = {
     "standard": "qₖ = 1/N²",
@@ -88,7 +90,8 @@ class Spectrum:
         if self.name == "fno":
             return "finitely many qₖ are not 0"
         if self.diverges and s is not None:
-            growth = "like log N" if s == CRITICAL else f"like N^{2 - 2 * s:.2g}"
+            power = f"{2 - 2 * s:.2g}".translate(RAISED)
+            growth = "like log N" if s == CRITICAL else f"like N{power}"
             return (
                 f"s = {s:.2f} ≤ 1: Σ qₖ grows {growth}, there is no random function in the limit"
             )
@@ -143,7 +146,9 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     yield {"kind": "frame", "step": 0, "time": 1.0, "alpha": 0.0, "sigma": 1.0}, {}
     for i, s in enumerate(spectra):
         made = sample_of(s, seed, place)
-        if made is not None:
+        if made is None:
+            yield {"kind": "sample", "index": i, "count": 0, "why": UNTRAINED}, {}
+        else:
             yield {"kind": "sample", "index": i, **SAMPLE}, {"pixels": grey(made)}
     yield {"kind": "end", "last": True}, {}
 

@@ -90,7 +90,8 @@ export function create({ root, player }) {
   function sample(card, record) {
     card.sample.hidden = false;
     card.sample.replaceChildren();
-    make("p", card.sample, "md-reason", "what the network makes of it");
+    make("p", card.sample, "md-reason", record.count ? "what the network makes of it" : record.why);
+    if (!record.count) return;
     const canvas = make("canvas", make("div", card.sample, "md-picture"));
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", "Samples of the network under this prior");
