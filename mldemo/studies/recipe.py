@@ -1,14 +1,15 @@
 """What makes samples good per CPU second: one change to the recipe at a time.
 
-Every variant is trained on level 16 for the same CPU seconds; what a step costs is measured first
-and turns them into steps. Then its samples are held against the test data, as trained and with the
-default guidance.
+Every variant is trained on level 16 for the time that so many CPU seconds of the recipe are. What
+its step costs is measured in turn with a step of the recipe, since a busy machine changes both.
+Then its samples are held against the test data, as trained and with the default guidance.
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -66,6 +67,29 @@ def plan_of(name: str, statistics: Statistics) -> Plan:
     return Plan(priors=priors, levels=((LEVEL, 1),), **changes)
 
 
+def relative_cost(plan: Plan, base: Plan, fields: Tensor, steps: int = 15) -> float:
+    """CPU time of a step of `plan` in units of one of `base`: the median of steps in turn."""
+    runs, ratios = [Training(p, fields) for p in (plan, base)], []
+    for run in runs:
+        run.plan = replace(run.plan, levels=((LEVEL, steps + 1),))
+        run.advance()
+    for _ in range(steps):
+        before = [run.seconds for run in runs]
+        one, other = (run.advance().seconds - b for run, b in zip(runs, before, strict=True))
+        ratios.append(one / other)
+    return median(ratios)
+
+
+def _budget(statistics: Statistics, fields: Tensor, seconds: float, state: Path | None) -> float:
+    """How many steps of the recipe the CPU seconds buy."""
+    known = state / "recipe.budget.json" if state else None
+    if known and known.exists():
+        return json.loads(known.read_text("utf-8"))
+    budget = seconds / step_costs(plan_of("recipe", statistics), fields, [LEVEL], steps=12)[LEVEL]
+    keep(known, budget)
+    return budget
+
+
 def study(
     source: str,
     seconds: float,
@@ -79,13 +103,14 @@ def study(
         raise ValueError(f"a variant must be one of {', '.join(NAMES)}, got {unknown[0]!r}")
     fields, reference = load_data(source), Reference.of(source)
     statistics = Statistics.of(fields)
+    yield "recipe_steps", (budget := _budget(statistics, fields, seconds, state))
     for name in names:
         slug = name.replace(" ", "-")
         kept = state / f"{slug}.json" if state else None
         if kept and kept.exists():
             yield name, json.loads(kept.read_text("utf-8"))
             continue
-        part = _variant(plan_of(name, statistics), fields, seconds, reference, count, state, slug)
+        part = _variant(plan_of(name, statistics), fields, budget, reference, count, state, slug)
         keep(kept, part)
         yield name, part
 
@@ -93,19 +118,19 @@ def study(
 def _variant(
     plan: Plan,
     fields: Tensor,
-    seconds: float,
+    budget: float,
     reference: Reference,
     count: int,
     state: Path | None,
     slug: str,
 ) -> dict[str, Any]:
-    costs = state / f"{slug}.cost.json" if state else None
-    if costs and costs.exists():
-        cost = json.loads(costs.read_text("utf-8"))
+    known = state / f"{slug}.steps.json" if state else None
+    if known and known.exists():
+        steps = json.loads(known.read_text("utf-8"))
     else:
-        cost = step_costs(plan, fields, [LEVEL], steps=12)[LEVEL]
-        keep(costs, cost)
-    steps = max(1, round(seconds / cost))
+        base = Plan(priors=plan.priors[:1], levels=plan.levels)
+        steps = max(1, round(budget / relative_cost(plan, base, fields)))
+        keep(known, steps)
     run = Training(replace(plan, levels=((LEVEL, steps),)), fields)
     file = state / f"{slug}.state.safetensors" if state else None
     if file and file.exists():
