@@ -41,13 +41,13 @@ class Optimizer:
 
     def __init__(self, network: nn.Module) -> None:
         self._kernels: list[nn.Parameter] = []
-        rest: list[nn.Parameter] = []
+        self._rest: list[nn.Parameter] = []
         for parameter in network.parameters():
             sides = parameter.shape[0], parameter[0].numel()
             wide = parameter.ndim == 4 and min(sides) >= SMALLEST_SIDE
-            (self._kernels if wide else rest).append(parameter)
+            (self._kernels if wide else self._rest).append(parameter)
         self._momenta = [torch.zeros_like(kernel) for kernel in self._kernels]
-        self._adam = optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+        self._adam = optim.AdamW(self._rest, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
@@ -55,6 +55,7 @@ class Optimizer:
         for group in self._adam.param_groups:
             group["lr"] = rate
         self._adam.step()
+        torch.autograd.graph.increment_version(self._rest)  # the fused kernel does not tell
         for kernel, momentum in zip(self._kernels, self._momenta, strict=True):
             if kernel.grad is None:
                 continue
@@ -77,7 +78,9 @@ class Optimizer:
             method, i, *name = key.split(".")
             if method == "muon":
                 self._momenta[int(i)].copy_(value)
-            else:
-                state.setdefault(int(i), {})[name[0]] = value
+                continue
+            if value.ndim:  # the fused kernel wants the parameter's own layout in memory
+                value = torch.empty_like(self._rest[int(i)]).copy_(value)
+            state.setdefault(int(i), {})[name[0]] = value
         groups = self._adam.state_dict()["param_groups"]
         self._adam.load_state_dict({"state": state, "param_groups": groups})

@@ -7,12 +7,23 @@ Nyquist row and column of an even grid are zero, so that H_16 ⊂ H_32 ⊂ H_64 
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 SMALLEST, FINEST = 8, 256
+Compute = TypeVar("Compute", bound=Callable[..., Any])
+
+
+def constant(compute: Compute) -> Compute:
+    """Keep what a function returns: ordinary tensors, even if inference mode asks for them first.
+
+    What is made in inference mode may not take part in a backward pass.
+    """
+    return cast(Compute, lru_cache(maxsize=256)(torch.inference_mode(False)(compute)))
 
 
 def check_resolution(resolution: int) -> int:
@@ -29,7 +40,7 @@ def bandwidth(resolution: int) -> int:
     return (resolution - 1) // 2
 
 
-@lru_cache(maxsize=64)
+@constant
 def frequencies(resolution: int) -> tuple[Tensor, Tensor]:
     """Integer frequencies (k₁, k₂) of the half plane, float64, each (N, N//2 + 1)."""
     n = resolution
@@ -39,7 +50,7 @@ def frequencies(resolution: int) -> tuple[Tensor, Tensor]:
     return first.contiguous(), second.contiguous()
 
 
-@lru_cache(maxsize=64)
+@constant
 def multiplicity(resolution: int) -> Tensor:
     """How many modes of the whole plane each half-plane mode stands for: 1, 2, or 0 (Nyquist).
 
@@ -51,14 +62,14 @@ def multiplicity(resolution: int) -> Tensor:
     return torch.where((k1.abs() <= m) & (k2 <= m), weight, 0.0).to(torch.float64)
 
 
-@lru_cache(maxsize=64)
+@constant
 def radius(resolution: int) -> Tensor:
     """The Euclidean |k| of every half-plane mode, float64, (N, N//2 + 1)."""
     k1, k2 = frequencies(resolution)
     return torch.hypot(k1, k2)
 
 
-@lru_cache(maxsize=256)
+@constant
 def _band_mask(resolution: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return (multiplicity(resolution) > 0).to(device=device, dtype=dtype)
 
@@ -115,7 +126,7 @@ def squared_norm(modes: Tensor, resolution: int) -> Tensor:
     return (weight * (modes.real**2 + modes.imag**2)).sum((-2, -1))
 
 
-@lru_cache(maxsize=64)
+@constant
 def _shells(resolution: int) -> tuple[Tensor, Tensor]:
     shell = radius(resolution).round().long()
     shell = torch.where(multiplicity(resolution) > 0, shell, 0)

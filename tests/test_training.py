@@ -291,3 +291,21 @@ def test_loss_log_leaves_rehearsal_out(tmp_path: Path) -> None:
     lines = log_of(tmp_path / "seven.jsonl", 7, steps)
     told = [(x["step"], x["resolution"], x["loss"]) for x in lines]
     assert told == [(3, 16, 3), (7, 32, 12), (9, 32, 11)]
+
+
+@pytest.mark.parametrize("kind", ["fno", "unet", "ushaped"])
+def test_training_goes_on_after_inference(kind: str) -> None:
+    """Whatever is kept from a first call in inference mode serves a backward pass."""
+    program = f"""
+import torch
+from mldemo.networks import build_network
+from mldemo.spectral import radial_power, resample
+network = build_network({{"kind": "{kind}"}})
+x, snr = torch.randn(1, 2, 16, 16), torch.zeros(1, 11)
+with torch.inference_mode():
+    network(x, snr)
+    radial_power(resample(x, 16))
+network(resample(x, 16), snr).square().mean().backward()
+radial_power(resample(x.requires_grad_(), 16)).sum().backward()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -1,5 +1,6 @@
 """`study NAME`: an experiment, from nothing to one JSON record."""
 
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,7 +90,8 @@ def recipe(
 
     tune_process(threads)
     budget = f"--data {Path(data).name} --seconds {seconds:g} --count {count}"
-    command = f"python -m mldemo study recipe {budget} --threads {threads} --out FILE"
+    only = "".join(f" --only {shlex.quote(name)}" for name in names)
+    command = f"python -m mldemo study recipe {budget}{only} --threads {threads} --out FILE"
     destination(out, (".json",))
     write_record(out, "recipe", parts(data, seconds, count, names or NAMES, state), command)
 

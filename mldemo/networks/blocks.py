@@ -1,7 +1,6 @@
 """The layers that the networks share: noise embedding, Fourier block, coordinates."""
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn import functional
 
 from mldemo.networks.parts import SinusoidalEmbedding
 from mldemo.networks.spectral_convolution import SpectralConvolution
+from mldemo.spectral import constant
 
 FIELDS = 2  # what a network sees of x_t: the whitened field and the linear estimate
 SHELLS = (0, 1, 2, 3, 4, 6, 8, 11, 15, 22)  # the |k| at which it is told the SNR
@@ -88,7 +88,7 @@ class FourierBlock(nn.Module):
         return self.outer(g).add_(h)
 
 
-@lru_cache(maxsize=32)
+@constant
 def coordinates(resolution: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Where a point lies on the torus: cos and sin of 2πx₁ and 2πx₂, (1, 4, N, N)."""
     x = torch.arange(resolution, dtype=torch.float64) * (2 * math.pi / resolution)

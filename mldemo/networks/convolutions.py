@@ -1,12 +1,12 @@
 """A 3x3 convolution with the parameters of `nn.Conv2d`, quicker on the smallest grid."""
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mldemo.networks.kept import Kept
+from mldemo.spectral import constant
 
 TILE = 4  # points per side of the grid that is one tile
 POINTS = (0.0, 1.0, -1.0, 0.5, -0.5)  # where the polynomials are evaluated, besides infinity
@@ -20,7 +20,7 @@ def _evaluation(degree: int) -> Tensor:
     return torch.cat([powers, infinity])
 
 
-@lru_cache(maxsize=8)
+@constant
 def _tile(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Winograd's F(4 x 4, 3 x 3): transforms of the field, of the kernel, and back.
 

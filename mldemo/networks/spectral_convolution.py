@@ -10,7 +10,7 @@ so that what they read and write lies in memory as they need it.
 """
 
 import math
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from mldemo.networks.kept import Kept
 from mldemo.networks.parts import BaseSpectralConv
-from mldemo.spectral import bandwidth
+from mldemo.spectral import bandwidth, constant
 
 
 def _angles(n: int, k: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def _placed(matrices: list[Tensor], dtype: torch.dtype, device: torch.device) ->
     return [x.to(device=device, dtype=dtype).contiguous() for x in matrices]
 
 
-@lru_cache(maxsize=64)
+@constant
 def _exponentials(n: int, m: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
     """For channels-last fields: the rows' DFT, the complex DFT of the columns, their inverses.
 
@@ -62,7 +62,7 @@ def _exponentials(n: int, m: int, dtype: torch.dtype, device: torch.device) -> l
     return _placed([rows, waves / n, waves.T, rows_inverse.T], dtype, device)
 
 
-@lru_cache(maxsize=64)
+@constant
 def _cosines(n: int, m: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
     """For contiguous fields, whose rows are best read by the fewest real functions: six matrices.
 
@@ -214,7 +214,7 @@ def _act_contiguous(x: Tensor, matrices: Tensor, m: int, added: Tensor | None) -
     return y if added is None else y + added
 
 
-@lru_cache(maxsize=64)
+@constant
 def _interpolation(source: int, target: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(target, source): exact trigonometric resampling of one axis between two levels."""
     k = torch.arange(1, bandwidth(min(source, target)) + 1).double()

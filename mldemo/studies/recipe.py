@@ -1,18 +1,19 @@
 """What makes samples good per CPU second: one change to the recipe at a time.
 
 Every variant is trained on level 16 for the time that so many CPU seconds of the recipe are. What
-its step costs is measured in turn with a step of the recipe, since a busy machine changes both.
-Then its samples are held against the test data, as trained and with the default guidance.
+its step costs is measured in turn with a step of the recipe, since a busy machine changes both;
+where nothing changes the cost, it gets as many steps. Then its samples are held against the test
+data, as trained and with the default guidance, and so is its loss, with the recipe's times and
+prior for all.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mldemo.data import Statistics, load_data
@@ -21,11 +22,12 @@ from mldemo.pipeline import default_prior
 from mldemo.plan import Plan
 from mldemo.priors import PRIORS
 from mldemo.request import GUIDANCE
-from mldemo.studies.multilevel import keep, samples, step_costs
+from mldemo.spectral import resample
+from mldemo.studies.multilevel import VALIDATION, keep, samples, step_costs, validation_loss
 from mldemo.training import Training
 
 LEVEL = 16
-SAVE_EVERY, LAST = 200, 200  # steps between states; steps over which the loss is averaged
+SAVE_EVERY = 200  # steps between states
 NETWORKS: dict[str, dict[str, Any]] = {  # what differs from the default network
     "width 24": {"width": 24},
     "width 48": {"width": 48},
@@ -69,25 +71,18 @@ def plan_of(name: str, statistics: Statistics) -> Plan:
 
 def relative_cost(plan: Plan, base: Plan, fields: Tensor, steps: int = 15) -> float:
     """CPU time of a step of `plan` in units of one of `base`: the median of steps in turn."""
-    runs, ratios = [Training(p, fields) for p in (plan, base)], []
-    for run in runs:
-        run.plan = replace(run.plan, levels=((LEVEL, steps + 1),))
-        run.advance()
-    for _ in range(steps):
+    cost = ("network", "batch", "priors", "variations", "shift")
+    if all(getattr(plan, key) == getattr(base, key) for key in cost):
+        return 1.0
+    levels = ((LEVEL, steps + 1),)
+    runs = [Training(replace(p, levels=levels), fields) for p in (plan, base)]
+    ratios = []
+    for step in range(steps + 1):
         before = [run.seconds for run in runs]
         one, other = (run.advance().seconds - b for run, b in zip(runs, before, strict=True))
-        ratios.append(one / other)
+        if step:  # the first is slower
+            ratios.append(one / other)
     return median(ratios)
-
-
-def _budget(statistics: Statistics, fields: Tensor, seconds: float, state: Path | None) -> float:
-    """How many steps of the recipe the CPU seconds buy."""
-    known = state / "recipe.budget.json" if state else None
-    if known and known.exists():
-        return json.loads(known.read_text("utf-8"))
-    budget = seconds / step_costs(plan_of("recipe", statistics), fields, [LEVEL], steps=12)[LEVEL]
-    keep(known, budget)
-    return budget
 
 
 def study(
@@ -97,54 +92,61 @@ def study(
     names: tuple[str, ...] = NAMES,
     state: Path | None = None,
 ) -> Iterator[tuple[str, Any]]:
-    """A part of the record per variant; finished ones in the folder `state` are not repeated."""
+    """A part of the record per variant; finished ones in the folder `state` are not repeated.
+
+    A state of other settings raises `ValueError`.
+    """
     unknown = sorted(set(names) - set(NAMES))
     if unknown:
         raise ValueError(f"a variant must be one of {', '.join(NAMES)}, got {unknown[0]!r}")
-    fields, reference = load_data(source), Reference.of(source)
-    statistics = Statistics.of(fields)
-    yield "recipe_steps", (budget := _budget(statistics, fields, seconds, state))
+    settings = [Path(source).name, seconds, count]
+    if _kept(state, "settings", lambda: settings) != settings:
+        raise ValueError(f"{state} belongs to other settings: remove it or choose another folder")
+    fields, test = load_data(source), resample(load_data(source, "t10k")[:VALIDATION], LEVEL)
+    base, reference = plan_of("recipe", Statistics.of(fields)), Reference.of(source)
+    budget = _kept(
+        state, "budget", lambda: seconds / step_costs(base, fields, [LEVEL], steps=12)[LEVEL]
+    )
+    yield "recipe_steps", budget
     for name in names:
-        slug = name.replace(" ", "-")
-        kept = state / f"{slug}.json" if state else None
-        if kept and kept.exists():
-            yield name, json.loads(kept.read_text("utf-8"))
-            continue
-        part = _variant(plan_of(name, statistics), fields, budget, reference, count, state, slug)
-        keep(kept, part)
-        yield name, part
+        slug, plan = name.replace(" ", "-"), plan_of(name, Statistics.of(fields))
+
+        def steps(plan: Plan = plan) -> int:
+            return max(1, round(budget / relative_cost(plan, base, fields)))
+
+        def result(slug: str = slug, plan: Plan = plan) -> dict[str, Any]:
+            longer = replace(plan, levels=((LEVEL, _kept(state, f"{slug}.steps", steps)),))
+            run = Training(longer, fields)
+            file = state / f"{slug}.state.safetensors" if state else None
+            if file and file.exists():
+                run.resume(file)
+            for _ in run.run(file, SAVE_EVERY):
+                pass
+            return measured(run, test, reference, count)
+
+        yield name, _kept(state, slug, result)
+        if state:
+            (state / f"{slug}.state.safetensors").unlink(missing_ok=True)
 
 
-def _variant(
-    plan: Plan,
-    fields: Tensor,
-    budget: float,
-    reference: Reference,
-    count: int,
-    state: Path | None,
-    slug: str,
-) -> dict[str, Any]:
-    known = state / f"{slug}.steps.json" if state else None
-    if known and known.exists():
-        steps = json.loads(known.read_text("utf-8"))
-    else:
-        base = Plan(priors=plan.priors[:1], levels=plan.levels)
-        steps = max(1, round(budget / relative_cost(plan, base, fields)))
-        keep(known, steps)
-    run = Training(replace(plan, levels=((LEVEL, steps),)), fields)
-    file = state / f"{slug}.state.safetensors" if state else None
-    if file and file.exists():
-        run.resume(file)
-    losses = [progress.loss for progress in run.run(file, SAVE_EVERY)][-LAST:]
+def _kept(state: Path | None, name: str, compute: Callable[[], Any]) -> Any:
+    """What the state holds under a name, or else is computed now and kept there."""
+    path = state / f"{name}.json" if state else None
+    if path and path.exists():
+        return json.loads(path.read_text("utf-8"))
+    value = compute()
+    keep(path, value)
+    return value
+
+
+def measured(run: Training, test: Tensor, reference: Reference, count: int) -> dict[str, Any]:
+    """Steps, time and quality of a finished run."""
     found = {g: reference.evaluate(samples(run, LEVEL, count, g)) for g in (1.0, GUIDANCE)}
-    if file:
-        file.unlink(missing_ok=True)
     return {
-        "steps": steps,
+        "steps": run.step,
         "cpu_seconds": round(run.seconds, 1),
-        "loss": round(sum(losses) / len(losses), 4) if losses else None,
         "parameters": sum(p.numel() for p in run.denoiser.network.parameters()),
+        "validation_loss": round(validation_loss(run, test), 4),
         "fid": {f"{g:g}": round(r["metrics"]["fid"], 2) for g, r in found.items()},
         "fid_ratio": {f"{g:g}": round(r["fid_ratio"], 2) for g, r in found.items()},
-        "threads": torch.get_num_threads(),
     }
