@@ -10,7 +10,8 @@ from mldemo.priors import prior_from_dict
 from mldemo.sde import END, FIRST, Schedule
 from mldemo.spectral import check_resolution
 
-# Where on the time axis the shape of a picture is decided: 70 % of the training times lie here.
+# Where on the time axis the shape of a picture is decided; 70 % of the training times are drawn
+# from here alone.
 DECISIVE, SHARE = (0.03, 0.6), 0.7
 
 
@@ -22,10 +23,10 @@ class Plan:
     level to the next, and inside a level it warms up and then falls as a cosine. On a finer level
     every step number `rehearsal` is taken on a coarser one, so that nothing there is forgotten (0:
     never). `priors` are served by one network; with `variations` it also meets as many random
-    priors around them (`mldemo.families`). `decisive` is the share of training times that lie in
-    `DECISIVE`; `shift` is how far data are moved at random, at most and in each direction, where
-    the torus has length 1 and a pixel of a digit 1/32. `parent` names the file, by its sha256,
-    whose weights training begins with in place of random ones.
+    priors around them (`mldemo.families`). Of the training times `decisive` are drawn from
+    `DECISIVE` alone, the rest from everywhere; data are moved at random by `shift` at most in each
+    direction, where the torus has length 1 and a pixel of a digit 1/32. `parent` names the file,
+    by its sha256, whose weights training begins with in place of random ones.
     """
 
     priors: tuple[dict[str, Any], ...]

@@ -94,3 +94,17 @@ def test_modulation_is_film_before_silu() -> None:
     wanted = torch.autograd.grad(plain(h, e).square().sum(), leaves)
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_torchs(dtype: torch.dtype) -> None:
+    """The tile's sums would lose two digits more; also under autocast, which leaves nothing."""
+    ours, theirs = same_weights(8, 8, 1)
+    x = field(2, 8, 4, 4).detach()
+    with torch.no_grad():
+        half, other = ours.to(dtype)(x.to(dtype)), theirs.to(dtype)(x.to(dtype))
+        torch.testing.assert_close(half, other, rtol=0, atol=0)
+        ours, theirs, x = ours.float(), theirs.float(), x.float()
+        with torch.autocast("cpu", dtype):
+            torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=0)
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)

@@ -82,12 +82,13 @@ def test_a_muon_step_of_a_known_matrix(rows: int, scale: float, back: float, onw
 def with_gradients(network: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        gradient = torch.randn(parameter.shape, generator=generator)
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)  # laid out as autograd does
 
 
-def fresh() -> tuple[nn.Module, Optimizer]:
+def fresh(record: dict = RECORD) -> tuple[nn.Module, Optimizer]:
     torch.manual_seed(0)
-    network = build_network(RECORD)
+    network = build_network(record)
     return network, Optimizer(network)
 
 
@@ -118,6 +119,23 @@ def test_every_parameter_moves_by_its_own_method() -> None:
     assert not kernels & {"lift.weight", "project.weight", "blocks.0.convolution.weight"}
 
 
+def test_a_step_is_seen_by_what_is_kept() -> None:
+    """Without gradients layers keep what they make of their weights: a step makes it stale."""
+    network, optimizer = fresh()
+    x, snr = (
+        torch.randn(2, 2, 16, 16, generator=torch.Generator().manual_seed(0)),
+        torch.zeros(1, 11),
+    )
+    for seed in range(2):
+        with torch.no_grad():
+            network(x, snr)
+        with_gradients(network, seed)
+        optimizer.step(1e-2)
+        with torch.no_grad():
+            kept = network(x, snr)
+        torch.testing.assert_close(kept, network(x, snr).detach())
+
+
 def test_a_parameter_without_gradient_stays() -> None:
     network, optimizer = fresh()
     with_gradients(network, 1)
@@ -127,10 +145,11 @@ def test_a_parameter_without_gradient_stays() -> None:
     assert torch.equal(still, before)
 
 
-def test_the_state_comes_back_bit_for_bit() -> None:
+@pytest.mark.parametrize("record", [RECORD, {"kind": "unet", "widths": (8, 16)}])
+def test_the_state_comes_back_bit_for_bit(record: dict) -> None:
     """Three steps, state handed over (contiguous, as files hold it), three more: like six."""
-    network, optimizer = fresh()
-    other, restored = fresh()
+    network, optimizer = fresh(record)
+    other, restored = fresh(record)
     assert not [k for k in optimizer.tensors() if k.startswith("adam")], "not stepped yet"
     for seed in range(3):
         with_gradients(network, seed)

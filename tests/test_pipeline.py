@@ -160,3 +160,11 @@ def test_absent_devices_are_named() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="cuda is not available here; there is: cpu"):
             choose_device("cuda")
+
+
+def test_networks_are_imported_without_wandb() -> None:
+    """And it can be imported afterwards, or be there before."""
+    after = "import sys, mldemo.networks; assert 'wandb' not in sys.modules; import wandb"
+    before = "import sys, wandb, mldemo.networks; assert sys.modules['wandb'] is wandb"
+    for program in (after, before):
+        subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=120)

@@ -308,4 +308,5 @@ with torch.inference_mode():
 network(resample(x, 16), snr).square().mean().backward()
 radial_power(resample(x.requires_grad_(), 16)).sum().backward()
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run([sys.executable, "-c", program], cwd=root, check=True, timeout=120)

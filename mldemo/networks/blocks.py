@@ -46,11 +46,13 @@ class _ModulatedSilu(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         h, scale, g = ctx.saved_tensors
         dg = torch.ops.aten.silu_backward(dy, g)
-        space = (2, 3)
-        dshift, dscale = dg.sum(space, keepdim=True), (dg * h).sum(space, keepdim=True)
+        dscale = dshift = None
+        if any(ctx.needs_input_grad[1:]):
+            dshift = dg.sum((2, 3), keepdim=True)
+            dscale = (dg * h).sum((2, 3), keepdim=True)
         return dg.mul_(scale), dscale, dshift
 
 

@@ -12,10 +12,10 @@ TILE = 4  # points per side of the grid that is one tile
 POINTS = (0.0, 1.0, -1.0, 0.5, -0.5)  # where the polynomials are evaluated, besides infinity
 
 
-def _evaluation(degree: int) -> Tensor:
-    """(6, degree): the values of 1, x, x², … at `POINTS`; at infinity, the leading coefficient."""
-    powers = torch.linalg.vander(torch.tensor(POINTS, dtype=torch.float64), N=degree)
-    infinity = torch.zeros(1, degree, dtype=torch.float64)
+def _evaluation(terms: int) -> Tensor:
+    """(6, terms): the values of 1, x, x², … at `POINTS`; at infinity, the leading coefficient."""
+    powers = torch.linalg.vander(torch.tensor(POINTS, dtype=torch.float64), N=terms)
+    infinity = torch.zeros(1, terms, dtype=torch.float64)
     infinity[0, -1] = 1
     return torch.cat([powers, infinity])
 
@@ -30,16 +30,17 @@ def _tile(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Ten
     out with their columns. Source: A. Lavin, S. Gray, arXiv 1509.09308.
     """
     field = torch.linalg.inv(_evaluation(6)).T[:, 1:5]
-    both = field, _evaluation(3), _evaluation(4).T
-    kron = (torch.kron(v, v).to(device=device, dtype=dtype).contiguous() for v in both)
-    return tuple(kron)  # type: ignore[return-value]
+    matrices = field, _evaluation(3), _evaluation(4).T
+    forth, kernel, back = (torch.kron(v, v).to(device, dtype).contiguous() for v in matrices)
+    return forth, kernel, back
 
 
 class Convolution(nn.Conv2d):
     """A 3x3 convolution with zeros around the grid, `stride` 1 or 2.
 
     A 4 x 4 grid is one tile of Winograd's algorithm: 36 products a channel where 144 were, in
-    about half the time, forward and backward. Elsewhere it is oneDNN's.
+    about half the time, forward and backward. In half precision its sums would be too coarse:
+    there, and on other grids, the convolution is torch's.
     """
 
     def __init__(self, channels: int, out_channels: int, stride: int = 1) -> None:
@@ -48,7 +49,9 @@ class Convolution(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, N, N) -> (B, out_channels, N, N), or half as fine."""
-        if input.shape[-2:] != (TILE, TILE) or self.stride != (1, 1):
+        exact = input.dtype in (torch.float32, torch.float64)
+        tiled = input.shape[-2:] == (TILE, TILE) and self.stride == (1, 1)
+        if not (tiled and exact) or torch.is_autocast_enabled(input.device.type):
             return super().forward(input)
         b, c = input.shape[:2]
         forth, _, back = _tile(input.dtype, input.device)

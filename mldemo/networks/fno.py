@@ -17,7 +17,7 @@ class FourierNeuralOperator(nn.Module):
     """Lift to `width` channels, `depth` Fourier blocks with |k|∞ ≤ `modes`, project to one.
 
     One set of weights serves every N ≥ 8.
-    (B, 2, N, N) and (B, 11) scaled log-SNRs -> (B, 1, N, N).
+    (B, 2, N, N) and scaled log-SNRs, (B, 11) or (1, 11) for all -> (B, 1, N, N).
     """
 
     def __init__(self, width: int = 32, modes: int = 10, depth: int = 4) -> None:

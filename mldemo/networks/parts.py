@@ -1,7 +1,8 @@
 """The parts of neuralop that the networks are built on, imported without wandb.
 
 Where wandb is installed neuralop loads it, for a trainer that is not used here: 1.4 s of every
-start. It takes its absence as an answer.
+start. It takes its absence as an answer. Whoever wants neuralop's trainer to log to wandb imports
+wandb first.
 """
 
 import sys
@@ -13,7 +14,7 @@ try:
     from neuralop.layers.base_spectral_conv import BaseSpectralConv
     from neuralop.layers.embeddings import SinusoidalEmbedding
 finally:
-    if _absent:
+    if _absent and sys.modules.get("wandb", ...) is None:
         del sys.modules["wandb"]
 
 __all__ = ["BaseSpectralConv", "SinusoidalEmbedding"]

@@ -22,7 +22,7 @@ class UNet(nn.Module):
     `widths` channels at N, N/2, N/4, …: convolutions of stride 2 lead down, nearest neighbours and
     a convolution up, like diffusers' `UNet2DModel` but smaller: one block a level up where it has
     two at least, and FiLM for the time. About 0.54 million parameters by default.
-    (B, 2, N, N) at any N ≥ 8 and (B, F) log-SNRs -> (B, 1, N, N).
+    (B, 2, N, N) at any N ≥ 8 and scaled log-SNRs, (B, 11) or (1, 11) for all -> (B, 1, N, N).
     Source: J. Ho, A. Jain, P. Abbeel, arXiv 2006.11239.
     """
 

@@ -113,7 +113,8 @@ class UShapedOperator(nn.Module):
 
     `core_grid` points per side in the latent, of which the core sees patches of `core_patch`²;
     `core_widths` channels there and at every halving; `width` channels and |k|∞ ≤ `modes` in the
-    `depth` Fourier blocks. (B, 2, N, N) at any N ≥ 8 and (B, 11) scaled log-SNRs -> (B, 1, N, N).
+    `depth` Fourier blocks. (B, 2, N, N) at any N ≥ 8 and scaled log-SNRs, (B, 11) or
+    (1, 11) for all -> (B, 1, N, N).
     The patches must tile the latent, and halve as often as the core has widths.
     """
 

@@ -28,7 +28,7 @@ RUNNING, WAITING = 4, 16  # runs that take turns, and runs that wait for one of 
 SECONDS = 120.0  # a run that takes longer is ended
 UNREAD_SECONDS = 10.0  # a page that reads nothing for so long is dropped
 PACE = 1 / 60  # frames come no faster than a screen shows them
-AHEAD = 2  # steps asked for at once, so that the compute thread need not wait for the server's
+AHEAD = 2  # steps that a run alone asks for at once: the compute thread need not wait for it
 LONGEST_QUERY = 2000
 # All that torch does happens on this one thread, one step at a time: every thread that calls torch
 # gets a team of OpenMP threads of its own, and as soon as the teams outnumber the cores their
@@ -49,6 +49,10 @@ class Line:
     def full(self) -> bool:
         """Whether another run would have to be turned away."""
         return self._active >= self.running and len(self._queue) >= self.waiting
+
+    def ahead(self) -> int:
+        """How many steps a run may ask for: with others there, one each, in turn."""
+        return AHEAD if self._active == 1 else 1
 
     def place(self, turn: asyncio.Event) -> int:
         """How many runs wait before this one, itself included; 0 if it is its turn."""
@@ -76,9 +80,9 @@ class Line:
 
 
 async def compute(
-    records: Iterator[Record], seconds: float = SECONDS
+    records: Iterator[Record], seconds: float = SECONDS, ahead: Callable[[], int] = lambda: 1
 ) -> AsyncGenerator[bytes, None]:
-    """Encoded records, computed `AHEAD` of the reader, paced, and ended after `seconds`."""
+    """Encoded records, computed `ahead()` of the reader, paced, and ended after `seconds`."""
     loop = asyncio.get_running_loop()
 
     def step() -> tuple[bytes, bool] | None:
@@ -88,11 +92,13 @@ async def compute(
         return encode(*record), record[0].get("last", False)
 
     start, due = time.monotonic(), 0.0
-    ahead = deque(loop.run_in_executor(COMPUTE, step) for _ in range(AHEAD))
+    steps = deque([loop.run_in_executor(COMPUTE, step)])
     try:
-        while (answer := await ahead.popleft()) is not None:
+        while (answer := await steps[0]) is not None:
             raw, last = answer
-            ahead.append(loop.run_in_executor(COMPUTE, step))
+            steps.popleft()
+            while len(steps) < ahead():
+                steps.append(loop.run_in_executor(COMPUTE, step))
             if (wait := due - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             due = time.monotonic() + PACE
@@ -102,7 +108,7 @@ async def compute(
                     f"stopped after {seconds:g} s: lower resolution, steps or count to see the end"
                 )
     finally:
-        for future in ahead:
+        for future in steps:
             future.cancel()
         close = getattr(records, "close", None)
         if close is not None:
@@ -174,7 +180,7 @@ class Live:
                     yield encode({"kind": "line", "place": place}, {})
                 with suppress(TimeoutError):
                     await asyncio.wait_for(turn.wait(), 0.5)
-            frames = compute(source(query))
+            frames = compute(source(query), ahead=self.line.ahead)
             try:
                 async for raw in frames:
                     yield raw

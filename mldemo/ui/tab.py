@@ -37,7 +37,7 @@ class Tab:
 
     source: values of the fields -> records; a generator, run on the compute thread only.
     props: anything in JSON that the tab's script wants to know.
-    eager: run when the tab is opened and after every change (for what is cheap).
+    eager: run when the tab is opened, and without delay after every change (for what is cheap).
     start: the word on the button that runs it.
     unseen: what the tab's script adds to a run's query (its `ask`), beside the fields.
     """

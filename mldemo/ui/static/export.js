@@ -22,7 +22,14 @@ function compose(player, width) { // every figure of the panels where it stands,
     if (e.tagName === "CANVAS") {
       c.imageSmoothingEnabled = getComputedStyle(e).imageRendering !== "pixelated";
       c.drawImage(e, x, y, box.width * scale, box.height * scale);
-    } else caption(c, e, x, y + (box.height * scale) / 2, scale);
+    } else {
+      c.save();
+      c.beginPath();
+      c.rect(x, y, box.width * scale, box.height * scale);
+      c.clip();
+      caption(c, e, x, y + (box.height * scale) / 2, scale);
+      c.restore();
+    }
   }
   c.font = `${13 * scale}px ${ink.fontFamily}`;
   c.fillText(`mldemo · ${what}`, edge, out.height - edge - foot / 2, width - 2 * edge);

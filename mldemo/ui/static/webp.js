@@ -27,10 +27,13 @@ function pictureOf(file) { // the chunks that hold the pixels, as they are, and 
   return { parts, size };
 }
 
-export const take = (sheet) => new Promise((done) => sheet.toBlob(done, "image/webp", 1)); // 1: exact
-export async function animation(pictures, delay, last) { // each is shown for so many milliseconds
-  if (pictures.some((blob) => blob?.type !== "image/webp"))
+export async function take(sheet) {
+  const blob = await new Promise((done) => sheet.toBlob(done, "image/webp", 1)); // 1: exact
+  if (blob?.type !== "image/webp")
     throw Error("This browser cannot write WebP: save a GIF instead.");
+  return blob;
+}
+export async function animation(pictures, delay, last) { // each is shown for so many milliseconds
   const files = await Promise.all(pictures.map(async (blob) => new Uint8Array(await blob.arrayBuffer())));
   const frames = files.map(pictureOf), [width, height] = frames[0].size;
   const extent = [...little(width - 1, 3), ...little(height - 1, 3)];
