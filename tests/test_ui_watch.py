@@ -170,6 +170,15 @@ def test_a_lecturers_link_hides_and_enlarges(app: str, page: Page) -> None:
     assert page.is_visible("#watch-steps")
 
 
+def test_moving_a_control_starts_a_run(app: str, page: Page) -> None:
+    """On the page as it opens, with its prerecorded run, and no click on Start."""
+    tab = Tab(page, app, "watch")
+    assert tab.facts()["mode"] == "prerecorded"
+    page.locator("#watch-score").get_by_label("Gaussian").check()
+    tab.finished()
+    assert tab.text("score") == "exact score of a Gaussian"
+
+
 def test_stop_ends_within_a_step(app: str, page: Page) -> None:
     """At most the step under way still arrives, and the next run works."""
     tab = Tab(page, app, "watch", "score=gaussian&n=128&steps=100")
