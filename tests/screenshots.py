@@ -36,6 +36,7 @@ def settle(page: Page, ident: str) -> None:
     page.wait_for_selector(f"{player}[data-state=finished]")
     page.focus(player)
     page.keyboard.press("End")
+    page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(700)
 
 
