@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from mldemo.networks.kept import Kept
@@ -170,15 +171,37 @@ def _in_order(z: Tensor, parts: int) -> Tensor:
     return torch.stack(z.unbind(parts), parts)
 
 
-def _product(first: Tensor, second: Tensor, added: Tensor | None) -> Tensor:
-    """Batched matrices times channels-last rows, accumulated on a field if there is one."""
-    if added is None:
-        return first.bmm(second)
-    shape = len(first), first.shape[1], second.shape[2]
-    added = added.permute(0, 2, 3, 1).reshape(shape)
-    if torch.is_grad_enabled():
-        return torch.baddbmm(added, first, second)
-    return added.baddbmm_(first, second)
+class _Onto(torch.autograd.Function):
+    """Add one matrix times each of many to a channels-last field, in place.
+
+    Autograd's own `baddbmm` would copy the field first.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, field: Tensor, matrix: Tensor, many: Tensor) -> Tensor:
+        ctx.mark_dirty(field)
+        ctx.save_for_backward(matrix)
+        ctx.shape = len(many), len(matrix), many.shape[2]
+        rows = field.permute(0, 2, 3, 1).view(ctx.shape)
+        rows.baddbmm_(matrix.expand(len(many), -1, -1), many)
+        return field
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None, Tensor]:
+        (matrix,) = ctx.saved_tensors
+        rows = d.permute(0, 2, 3, 1).reshape(ctx.shape)
+        return d, None, matrix.T.expand(len(rows), -1, -1).bmm(rows)
+
+
+def _product(matrix: Tensor, many: Tensor, b: int, added: Tensor | None) -> Tensor:
+    """One matrix times each of many as `b` channels-last fields, onto a field if there is one."""
+    if added is not None:
+        added = added.contiguous(memory_format=torch.channels_last)
+        field: Any = _Onto.apply(added, matrix, many)
+        return field
+    y = matrix.expand(len(many), -1, -1).bmm(many)
+    return y.view(b, len(matrix), len(matrix), -1).permute(0, 3, 1, 2)
 
 
 def _act_channels_last(x: Tensor, matrices: Tensor, m: int, added: Tensor | None) -> Tensor:
@@ -190,8 +213,7 @@ def _act_channels_last(x: Tensor, matrices: Tensor, m: int, added: Tensor | None
     z = columns.expand(b * k, -1, -1).bmm(y.view(b * k, 2 * n, c)).view(b, k * r, 2 * c)
     w = z.transpose(0, 1).bmm(matrices).transpose(0, 1).reshape(b * k, r * 2, o)
     y = columns_inverse.expand(b * k, -1, -1).bmm(w).view(b, 2 * k, n * o)
-    y = _product(rows_inverse.expand(b, -1, -1), y, added)
-    return y.view(b, n, n, o).permute(0, 3, 1, 2)
+    return _product(rows_inverse, y, b, added)
 
 
 def _act_contiguous(x: Tensor, matrices: Tensor, m: int, added: Tensor | None) -> Tensor:
@@ -232,5 +254,4 @@ def resample_features(x: Tensor, resolution: int, added: Tensor | None = None) -
     matrix = _interpolation(x.shape[-1], resolution, x.dtype, x.device)
     b, c, n, _ = x.shape
     y = matrix.expand(b, -1, -1).bmm(x.permute(0, 2, 3, 1).reshape(b, n, n * c))
-    y = _product(matrix.expand(b * resolution, -1, -1), y.view(b * resolution, n, c), added)
-    return y.view(b, resolution, resolution, c).permute(0, 3, 1, 2)
+    return _product(matrix, y.view(b * resolution, n, c), b, added)
