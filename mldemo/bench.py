@@ -125,7 +125,7 @@ def _relative(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def training(rounds: int = 12) -> Iterator[dict[str, Any]]:
+def training(rounds: int = 30) -> Iterator[dict[str, Any]]:
     """A training step at N = 16 and 32, batch 128, against neuralop's FNO and the roofline.
 
     Our FNO, as it is by default, and neuralop's of the same width, modes and depth take the same

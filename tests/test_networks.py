@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mldemo import spectral
 from mldemo.networks import SpectralConvolution, build_network
 from mldemo.networks.blocks import CONDITIONS, FIELDS, coordinates
-from mldemo.networks.spectral_convolution import resample_features
+from mldemo.networks.channels_last import resample_features
 
 RECORDS = {
     "ushaped": {"kind": "ushaped", "width": 8, "modes": 3, "depth": 2, "core_widths": (8, 16, 16)},
@@ -121,30 +121,44 @@ def test_spectral_convolution_is_one_operator(coarse: int, fine: int) -> None:
     torch.testing.assert_close(spectral.resample(high, coarse), low, atol=1e-12, rtol=0)
 
 
+class SkippedLayer(nn.Module):
+    """A spectral convolution and the skip that it adds, as one module."""
+
+    def __init__(self, layer: SpectralConvolution, skip: nn.Conv2d) -> None:
+        super().__init__()
+        self.layer, self.skip = layer, skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x, skip=self.skip)
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("n", "modes"), [(8, 2), (9, 6)])
 def test_gradients_are_finite_differences(n: int, modes: int, layout: torch.memory_format) -> None:
-    """For the input, the weights (also where modes are cut off) and what is added."""
+    """For the input, the weights (also where modes are cut off) and the skip convolution."""
     layer = randomised(SpectralConvolution(2, 3, 2 * modes + 1)).double()
-    generator = torch.Generator().manual_seed(5)
-    x, added = (torch.randn(2, c, n, n, generator=generator).double() for c in (2, 3))
+    skip = randomised(nn.Conv2d(2, 3, 1)).double()
+    x = torch.randn(2, 2, n, n, generator=torch.Generator().manual_seed(5)).double()
 
-    def act(weight: Tensor, x: Tensor, added: Tensor) -> Tensor:
-        x, added = x.to(memory_format=layout), added.to(memory_format=layout)
-        return torch.func.functional_call(layer, {"weight": weight}, (x,), {"added": added})
+    def act(weight: Tensor, a: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+        x = x.to(memory_format=layout)
+        new = {"layer.weight": weight, "skip.weight": a, "skip.bias": bias}
+        return torch.func.functional_call(both, new, (x,))
 
-    leaves = [y.detach().requires_grad_() for y in (layer.weight, x, added)]
+    both = SkippedLayer(layer, skip)
+    leaves = [y.detach().requires_grad_() for y in (layer.weight, *skip.parameters(), x)]
     assert torch.autograd.gradcheck(act, leaves, fast_mode=True)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_a_field_is_added(layout: torch.memory_format) -> None:
-    """With and without gradients, on the grid of the layer and in the resampling of features."""
-    layer = randomised(SpectralConvolution(3, 3, 5)).double()
+def test_another_field_is_added(layout: torch.memory_format) -> None:
+    """A skip convolution on the grid of the layer, a field in the resampling of features."""
+    layer = randomised(SpectralConvolution(3, 4, 5)).double()
+    skip = randomised(nn.Conv2d(3, 4, 1)).double()
     x, added = (banded(8, 3, 3, seed=s).to(memory_format=layout) for s in (1, 2))
+    torch.testing.assert_close(layer(x, skip=skip), layer(x) + skip(x))
     for graph in (True, False):
         with torch.set_grad_enabled(graph):
-            torch.testing.assert_close(layer(x, added=added.clone()), layer(x) + added)
             fine = resample_features(x, 8, added=added.clone())
             torch.testing.assert_close(fine, resample_features(x, 8) + added)
 

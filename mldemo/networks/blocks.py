@@ -86,7 +86,7 @@ class FourierBlock(nn.Module):
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """(B, C, N, N) at any N -> the same shape."""
-        g = self.modulation(self.convolution(h, added=self.skip(h)), embedding)
+        g = self.modulation(self.convolution(h, skip=self.skip), embedding)
         return self.outer(g).add_(h)
 
 
@@ -107,5 +107,6 @@ def with_coordinates(x: Tensor) -> Tensor:
 
 def to_one_channel(project: nn.Conv2d, h: Tensor) -> Tensor:
     """A 1x1 convolution to one channel as a matrix times a vector: twice as quick."""
-    y = functional.linear(h.permute(0, 2, 3, 1), project.weight.flatten(1), project.bias)
-    return y.permute(0, 3, 1, 2)
+    bias: Any = project.bias
+    y = h.permute(0, 2, 3, 1) @ project.weight.flatten() + bias
+    return y[:, None]

@@ -20,8 +20,8 @@ from mldemo.networks.blocks import (
     to_one_channel,
     with_coordinates,
 )
+from mldemo.networks.channels_last import resample_features
 from mldemo.networks.convolutions import Convolution
-from mldemo.networks.spectral_convolution import resample_features
 
 
 class ResidualBlock(nn.Module):
