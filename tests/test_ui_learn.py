@@ -245,7 +245,7 @@ def test_a_link_for_a_class_does_what_it_says(app: str, page: Page) -> None:
     opened(page, app, "tab=learn")
     page.click(".md-maker summary")
     page.select_option(".md-maker-tab", "solvers")
-    page.get_by_label("sampler", exact=True).select_option("ddim")
+    page.locator(".md-maker").get_by_label("Sampler", exact=True).select_option("ddim")
     page.select_option(".md-maker-lesson", "solvers")
     page.check(".md-maker-present")
     page.locator('.md-maker-row[data-field="prior"]').get_by_label("hide").check()

@@ -31,9 +31,9 @@ class Field(ABC):
     def read(self, text: str) -> Any:
         """The value that a text stands for; anything not allowed raises `ValueError`."""
 
-    @abstractmethod
     def spec(self) -> dict[str, Any]:
-        """What the page must know to check a value, as JSON types."""
+        """What the page must know to name the control and to check a value, as JSON types."""
+        return {"name": self.name, "label": self.label, "default": self.default}
 
     @abstractmethod
     def component(self, ident: str) -> Component:
@@ -56,9 +56,9 @@ class Choice(Field):
         raise ValueError(f"{self.name} must be one of {known}, got {text[:80]!r}")
 
     def spec(self) -> dict[str, Any]:
-        """Name, default and values."""
-        values = [value for _, value in self.options]
-        return {"name": self.name, "default": self.default, "values": values}
+        """And the values, with their labels."""
+        labels, values = zip(*self.options, strict=True)
+        return super().spec() | {"values": values, "labels": labels}
 
     def component(self, ident: str) -> Component:
         """A menu or radio buttons."""
@@ -84,9 +84,8 @@ class Whole(Field):
         return int(text)
 
     def spec(self) -> dict[str, Any]:
-        """Name, default and bounds."""
-        bounds = {"low": self.low, "high": self.high, "whole": True}
-        return {"name": self.name, "default": self.default} | bounds
+        """And the bounds."""
+        return super().spec() | {"low": self.low, "high": self.high, "whole": True}
 
     def component(self, ident: str) -> Component:
         """A slider or a number box."""
@@ -119,9 +118,8 @@ class Number(Field):
         return value
 
     def spec(self) -> dict[str, Any]:
-        """Name, default and bounds."""
-        bounds = {"low": self.low, "high": self.high, "whole": False}
-        return {"name": self.name, "default": self.default} | bounds
+        """And the bounds."""
+        return super().spec() | {"low": self.low, "high": self.high, "whole": False}
 
     def component(self, ident: str) -> Component:
         """A slider."""
@@ -154,10 +152,10 @@ class Several(Field):
         return values
 
     def spec(self) -> dict[str, Any]:
-        """Name, default, values and how many of them."""
-        values = [value for _, value in self.options]
-        many = {"values": values, "least": self.least, "most": self.most}
-        return {"name": self.name, "default": self.default} | many
+        """And the values, with their labels, and how many of them."""
+        labels, values = zip(*self.options, strict=True)
+        many = {"least": self.least, "most": self.most}
+        return super().spec() | {"values": values, "labels": labels} | many
 
     def component(self, ident: str) -> Component:
         """Check boxes."""

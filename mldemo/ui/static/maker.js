@@ -6,7 +6,8 @@ const PARTS = ["hint", "facts", "export", "bar", "start", "stop", "dice", "title
 
 export function maker(details, all) { // made when it is first opened
   details.querySelector("summary").textContent = all.words.maker;
-  details.addEventListener("toggle", () => build(details, all), { once: true });
+  if (details.open) build(details, all);
+  else details.addEventListener("toggle", () => build(details, all), { once: true });
 }
 function build(details, { steps, texts, words }) {
   const body = details.querySelector(".md-maker-body");
@@ -54,9 +55,9 @@ function build(details, { steps, texts, words }) {
 
   let controls = [];
   function control(row, field, value) { // -> read(): the text in the URL, or null if it is wrong
-    const name = { ariaLabel: field.name };
+    const name = { ariaLabel: field.label };
     if (field.least !== undefined) {
-      const boxes = field.values.map((v) => check(row, v, v));
+      const boxes = field.values.map((v, i) => check(row, field.labels[i], v));
       for (const box of boxes) box.checked = value.includes(box.value);
       return () => {
         const list = boxes.filter((b) => b.checked).map((b) => b.value);
@@ -65,7 +66,7 @@ function build(details, { steps, texts, words }) {
     }
     if (field.values) {
       const select = make("select", row, name);
-      for (const v of field.values) make("option", select, { value: v, textContent: v });
+      for (const [i, value] of field.values.entries()) make("option", select, { value, textContent: field.labels[i] });
       select.value = text(value);
       return () => select.value;
     }
@@ -79,19 +80,20 @@ function build(details, { steps, texts, words }) {
     controls = fields.map((field) => {
       const row = make("div", rows, { className: "md-maker-row" });
       row.dataset.field = field.name;
-      make("b", row, { textContent: field.name });
+      make("b", row, { textContent: field.label });
       const read = control(make("span", row), field, values[field.name] ?? field.default);
       return { field, read, hide: check(row, words.hide, field.name) };
     });
     parts.replaceChildren();
-    for (const part of [...PARTS, ...others()]) check(parts, part, part);
+    for (const part of PARTS) check(parts, words.partNames[part], part);
+    for (const id of others()) check(parts, fill(words.theTab, { tab: tabTitle(id) }), id);
     write();
   }
   function write() {
     const query = new URLSearchParams({ tab: tab.value }), wrong = [];
     for (const { field, read } of controls) {
       const value = read();
-      if (value === null) wrong.push(fill(words.wrongValue, { name: field.name,
+      if (value === null) wrong.push(fill(words.wrongValue, { name: field.label,
         low: field.least ?? field.low, high: field.most ?? field.high }));
       else query.set(field.name, value);
     }

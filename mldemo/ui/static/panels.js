@@ -106,7 +106,7 @@ export class Chart {
     const size = Math.max(11, Math.min(17, w / ratio / 26)) * ratio;
     this.size = size;
     this.ratio = ratio;
-    this.box = { l: 3.4 * size, r: w - 0.8 * size, t: 0.7 * size, b: h - 3.1 * size };
+    this.box = { l: 3.4 * size, r: w - 1.1 * size, t: 0.7 * size, b: h - 3.1 * size };
     const { box } = this;
     c.font = `${size}px ${ink.font}`;
     this.under?.(c, this, player);
