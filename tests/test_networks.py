@@ -132,21 +132,24 @@ class SkippedLayer(nn.Module):
         return self.layer(x, skip=self.skip)
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("n", "modes"), [(8, 2), (9, 6)])
-def test_gradients_are_finite_differences(n: int, modes: int, layout: torch.memory_format) -> None:
+def test_gradients_are_finite_differences(
+    n: int, modes: int, layout: torch.memory_format, bias: bool
+) -> None:
     """For the input, the weights (also where modes are cut off) and the skip convolution."""
     layer = randomised(SpectralConvolution(2, 3, 2 * modes + 1)).double()
-    skip = randomised(nn.Conv2d(2, 3, 1)).double()
+    skip = randomised(nn.Conv2d(2, 3, 1, bias=bias)).double()
     x = torch.randn(2, 2, n, n, generator=torch.Generator().manual_seed(5)).double()
 
-    def act(weight: Tensor, a: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    def act(x: Tensor, *parameters: Tensor) -> Tensor:
         x = x.to(memory_format=layout)
-        new = {"layer.weight": weight, "skip.weight": a, "skip.bias": bias}
-        return torch.func.functional_call(both, new, (x,))
+        return torch.func.functional_call(both, dict(zip(names, parameters, strict=True)), (x,))
 
     both = SkippedLayer(layer, skip)
-    leaves = [y.detach().requires_grad_() for y in (layer.weight, *skip.parameters(), x)]
+    names, values = zip(*both.named_parameters(), strict=True)
+    leaves = [y.detach().requires_grad_() for y in (x, *values)]
     assert torch.autograd.gradcheck(act, leaves, fast_mode=True)
 
 
@@ -156,11 +159,26 @@ def test_another_field_is_added(layout: torch.memory_format) -> None:
     layer = randomised(SpectralConvolution(3, 4, 5)).double()
     skip = randomised(nn.Conv2d(3, 4, 1)).double()
     x, added = (banded(8, 3, 3, seed=s).to(memory_format=layout) for s in (1, 2))
-    torch.testing.assert_close(layer(x, skip=skip), layer(x) + skip(x))
     for graph in (True, False):
         with torch.set_grad_enabled(graph):
+            torch.testing.assert_close(layer(x, skip=skip), layer(x) + skip(x))
             fine = resample_features(x, 8, added=added.clone())
             torch.testing.assert_close(fine, resample_features(x, 8) + added)
+
+
+@pytest.mark.parametrize(("source", "target"), [(8, 11), (11, 8)])
+def test_gradients_of_resampling_are_finite_differences(source: int, target: int) -> None:
+    """For the features and for the field that they are added to."""
+    generator = torch.Generator().manual_seed(5)
+    x, added = (
+        torch.randn(2, 3, n, n, generator=generator, dtype=torch.float64).requires_grad_()
+        for n in (source, target)
+    )
+
+    def act(x: Tensor, added: Tensor) -> Tensor:
+        return resample_features(x, target, added=added.clone())
+
+    assert torch.autograd.gradcheck(act, (x, added), fast_mode=True)
 
 
 def test_kept_matrices_follow_the_weight() -> None:

@@ -26,10 +26,14 @@ def _wave_numbers(m: int) -> Tensor:
     return torch.cat([torch.zeros(1, dtype=k.dtype), k, -k])
 
 
+def angles(n: int, k: Tensor) -> Tensor:
+    """2π k x / N, (modes, N), float64; k x is reduced mod N first so that no digits are lost."""
+    return (torch.outer(k, torch.arange(n)) % n).double() * (2 * math.pi / n)
+
+
 def _wave(n: int, k: Tensor) -> tuple[Tensor, Tensor]:
     """Real and imaginary part of e^{-2πikx/N}/√N, (modes, N), float64."""
-    # k x is reduced mod N first so that no digits are lost
-    angle = (torch.outer(k, torch.arange(n)) % n).double() * (2 * math.pi / n)
+    angle = angles(n, k)
     return angle.cos() / math.sqrt(n), -angle.sin() / math.sqrt(n)
 
 
@@ -110,7 +114,7 @@ class _FourierLayer(torch.autograd.Function):
                 dx = functional.conv2d(dy, weight.transpose(0, 1))
             # a product per sample, then their sum: quicker than torch's own backward pass
             dweight = dy.flatten(2).bmm(x.flatten(2).mT).sum(0)[:, :, None, None]
-            dbias = dy.sum((0, 2, 3))
+            dbias = dy.sum((0, 2, 3)) if ctx.needs_input_grad[4] else None
         d = _analysis(dy, ctx.m)
         if ctx.needs_input_grad[0]:
             dx = _synthesis(d.bmm(matrices.transpose(1, 2)), ctx.m, ctx.n, dx)

@@ -10,7 +10,6 @@ so that what they read and write lies in memory as they need it: contiguous fiel
 channels-last ones, which the networks use, in `channels_last.py`.
 """
 
-import math
 from functools import partial
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mldemo.networks.channels_last import fourier_layer, half_plane_matrices
+from mldemo.networks.channels_last import angles, fourier_layer, half_plane_matrices
 from mldemo.networks.kept import Kept
 from mldemo.networks.parts import BaseSpectralConv
 from mldemo.spectral import bandwidth, constant
@@ -35,8 +34,7 @@ def _cosines(n: int, m: int, dtype: torch.dtype, device: torch.device) -> list[T
     rows⁻¹ (N, 2m+1): Σ_k a_k cos(2πkx/N) + b_k sin(2πkx/N);  columns⁻¹
     """
     k = torch.arange(m + 1)
-    # k x is reduced mod N first so that no digits are lost
-    angle = (torch.outer(k, torch.arange(n)) % n).double() * (2 * math.pi / n)
+    angle = angles(n, k)
     c, s = angle.cos(), angle.sin()
     rows = torch.cat([c, s[1:]])
     columns, turned = torch.cat([c, -s]) / n, torch.cat([-s, -c]) / n
