@@ -116,10 +116,17 @@ export function create({ root, player, spec, view }) {
     };
     table("cost", `Recorded: digits' mean and spectrum, ${setting.prior.name} prior, ${setting.resolution}². `
       + "CPU seconds: the checkpoint's network, 16 images, one thread",
-      ["sampler", "order", "slope W₂", "slope path", "error ≤ 20 calls", "≤ 40", "≤ 80", "calls, 20 steps", "CPU s"],
-      samplers.map(([, s]) => [s.label, s.order, signed(s.gaussian_slope.slope), signed(s.mixture_slope.slope),
-        at(s, 20), at(s, 40), at(s, 80), Math.round(s.seconds_20_steps / s.seconds_per_call),
-        s.seconds_20_steps.toPrecision(2)]));
+      ["sampler", ...samplers.map(([, s]) => s.label)],
+      [
+        ["order", (s) => s.order],
+        ["slope W₂", (s) => signed(s.gaussian_slope.slope)],
+        ["slope path", (s) => signed(s.mixture_slope.slope)],
+        ["error ≤ 20 calls", (s) => at(s, 20)],
+        ["≤ 40", (s) => at(s, 40)],
+        ["≤ 80", (s) => at(s, 80)],
+        ["calls, 20 steps", (s) => Math.round(s.seconds_20_steps / s.seconds_per_call)],
+        ["CPU s", (s) => s.seconds_20_steps.toPrecision(2)],
+      ].map(([name, value]) => [name, ...samplers.map(([, s]) => value(s))]));
     table("slopes", "W₂(η, η_N): slope from N = 32 to 256", ["exponent s", "measured", "theory −(s − 1)"],
       study.discretisation.rows.map((r) => [r.exponent, signed(r.slope), signed(r.theory)]));
   }
