@@ -32,9 +32,9 @@ class Plan:
     priors: tuple[dict[str, Any], ...]
     variations: int = 0
     network: dict[str, Any] = field(default_factory=lambda: {"kind": "ushaped"})
-    levels: tuple[tuple[int, int], ...] = ((16, 4000), (32, 1500), (64, 200))
+    levels: tuple[tuple[int, int], ...] = ((16, 8500), (32, 13000), (64, 800))
     rehearsal: int = 4
-    batch: int = 48
+    batch: int = 96
     learning_rate: float = 2e-3
     ema: float = 0.999
     seed: int = 0

@@ -32,21 +32,33 @@ def picture(page: Page, name: str = "errors") -> str:
 
 
 def table(page: Page, name: str) -> list[list[str]]:
+    """The rows, that of the header first."""
     return page.eval_on_selector_all(
-        f"{TAB} .md-{name} tbody tr", "rows => rows.map(r => [...r.cells].map(c => c.textContent))"
+        f"{TAB} .md-{name} tr", "rows => rows.map(r => [...r.cells].map(c => c.textContent))"
     )
 
 
 def test_it_opens_with_the_record_and_computes_a_curve(page: Page, app: str) -> None:
     show(page, app)
     record = json.loads(RECORD.read_text("utf-8"))
-    rows = table(page, "cost")
-    assert [row[0] for row in rows] == [s["label"] for s in record["samplers"].values()]
-    for row, sampler in zip(rows, record["samplers"].values(), strict=True):
-        slope = float(row[2].replace("−", "-"))
+    columns = list(zip(*table(page, "cost"), strict=True))
+    assert columns[0][:3] == ("sampler", "order", "slope W₂")
+    for (label, order, shown, *_), sampler in zip(
+        columns[1:], record["samplers"].values(), strict=True
+    ):
+        assert label == sampler["label"]
+        slope = float(shown.replace("−", "-"))
         assert slope == pytest.approx(sampler["gaussian_slope"]["slope"], abs=0.006)
-        assert slope == pytest.approx(-float(row[1]), abs=0.1)
-    assert [row[2] for row in table(page, "slopes")] == ["−0.10", "−0.50", "−1.00", "−2.00"]
+        assert slope == pytest.approx(-float(order), abs=0.1)
+    assert [row[2] for row in table(page, "slopes")[1:]] == ["−0.10", "−0.50", "−1.00", "−2.00"]
+
+
+def test_the_tables_fit_a_phone(page: Page, app: str) -> None:
+    """Nothing is to be scrolled sideways at 390 px."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    show(page, app)
+    for box in page.query_selector_all(f"{TAB} .md-scroll"):
+        assert box.evaluate("e => e.scrollWidth - e.clientWidth") == 0
     assert "live on CPU" in page.inner_text(f"{TAB} .md-mode")
     for name in ("errors", "levels"):
         colours = page.eval_on_selector(

@@ -121,11 +121,11 @@ class UShapedOperator(nn.Module):
     def __init__(
         self,
         width: int = 32,
-        modes: int = 12,
-        depth: int = 2,
+        modes: int = 8,
+        depth: int = 1,
         core_grid: int = 16,
         core_patch: int = 2,
-        core_widths: tuple[int, ...] | list[int] = (64, 128),
+        core_widths: tuple[int, ...] | list[int] = (48, 96),
     ) -> None:
         super().__init__()
         multiple = core_patch * 2 ** (len(core_widths) - 1)

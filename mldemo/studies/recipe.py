@@ -29,7 +29,10 @@ from mldemo.training import Training
 
 LEVEL = 16
 SAVE_EVERY = 200  # steps between states
-NETWORKS: dict[str, dict[str, Any]] = {  # what differs from the default network
+# What the study starts from: the recipe before its findings became the defaults.
+BATCH = 48
+NETWORK = {"kind": "ushaped", "modes": 12, "depth": 2, "core_widths": (64, 128)}
+NETWORKS: dict[str, dict[str, Any]] = {  # what differs from that network
     "width 24": {"width": 24},
     "width 48": {"width": 48},
     "7 modes": {"modes": 7},
@@ -38,10 +41,11 @@ NETWORKS: dict[str, dict[str, Any]] = {  # what differs from the default network
     "core 48-96": {"core_widths": (48, 96)},
     "core 96-192": {"core_widths": (96, 192)},
     "core on points": {"core_patch": 1},
+    "1 Fourier block, 8 modes, core 48-96": {"depth": 1, "modes": 8, "core_widths": (48, 96)},
     "U-Net": {"kind": "unet"},
     "FNO": {"kind": "fno"},
 }
-PLANS: dict[str, dict[str, Any]] = {  # what differs from the default plan
+PLANS: dict[str, dict[str, Any]] = {  # what differs from the default plan and that batch
     "recipe": {},
     "another seed": {"seed": 1},
     "batch 24": {"batch": 24},
@@ -58,9 +62,10 @@ NAMES = (*PLANS, *NETWORKS, FAMILY)
 
 def plan_of(name: str, statistics: Statistics) -> Plan:
     """The plan of a variant, one step long; its first prior is bessel."""
-    changes: dict[str, Any] = dict(PLANS.get(name, {}))
+    changes: dict[str, Any] = {"batch": BATCH, "network": NETWORK} | PLANS.get(name, {})
     if name in NETWORKS:
-        changes["network"] = {"kind": "ushaped"} | NETWORKS[name]
+        other = NETWORKS[name]
+        changes["network"] = other if "kind" in other else NETWORK | other
     others = [p for p in PRIORS if p != "bessel"] if name == FAMILY else []
     if others:
         changes["variations"] = VARIATIONS
