@@ -9,6 +9,7 @@ from mldemo import pipeline
 from mldemo.cli.options import Whole, bundle_option, device_option, progress_bar, say
 from mldemo.machine import choose_device, tune_process
 from mldemo.noise import LARGEST_SEED
+from mldemo.plan import Plan
 from mldemo.priors import PRIORS
 
 
@@ -42,8 +43,12 @@ def _levels(text: str) -> tuple[tuple[int, int], ...]:
 )
 @click.option("--rehearsal", type=Whole(0, 10_000), default=4, help="0: never go back")
 @click.option("--network", type=click.Choice(["ushaped", "fno", "unet"]), default="ushaped")
-@click.option("--levels", default="16:8500,32:13000,64:800", help="resolution:steps, coarse first")
-@click.option("--batch", type=Whole(1, 65536), default=96)
+@click.option(
+    "--levels",
+    default=",".join(f"{n}:{steps}" for n, steps in Plan.levels),
+    help="resolution:steps, coarse first",
+)
+@click.option("--batch", type=Whole(1, 65536), default=Plan.batch)
 @click.option("--learning-rate", type=click.FloatRange(0, 1, min_open=True), default=2e-3)
 @click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.999)
 @click.option("--seed", type=Whole(0, LARGEST_SEED), default=0)
@@ -77,7 +82,6 @@ def train(
     from mldemo import training
     from mldemo.checkpoints import load_checkpoint, manifest_entry
     from mldemo.data import Statistics, load_data
-    from mldemo.plan import Plan
 
     chosen = choose_device(device)
     if threads is not None:
