@@ -14,13 +14,13 @@ SETTINGS = {
 for name, value in SETTINGS.items():
     os.environ.setdefault(name, value)  # before gradio and torch are imported
 
-from mldemo.checkpoints import BUNDLE  # noqa: E402
-from mldemo.hub import configure_client  # noqa: E402
 from mldemo.machine import choose_device, tune_process  # noqa: E402
+from mldemo.store.checkpoints import BUNDLE  # noqa: E402
+from mldemo.store.hub import configure_client  # noqa: E402
 
 configure_client()  # gradio imports it
 
-from mldemo.ui.quota import borrowed_gpu  # noqa: E402
+from mldemo.ui.server.quota import borrowed_gpu  # noqa: E402
 
 ON_SPACE = "SPACE_ID" in os.environ
 parser = argparse.ArgumentParser(description="mldemo: noise into digits, in the browser")

@@ -5,14 +5,22 @@ Fields live on the torus (`spectral`), noise is a Gaussian with a trace-class co
 (`oracles`) or a trained neural operator (`checkpoints`). `pipeline` puts them together.
 """
 
-from mldemo.covariance import Prior
-from mldemo.noise import BrownianPath, unit_modes
-from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
+from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
+from mldemo.diffusion.samplers import SAMPLERS, State, sample
+from mldemo.diffusion.sde import Schedule
 from mldemo.pipeline import Frame, prepare
-from mldemo.priors import PRIORS, Bessel, Combined, FourierFilter, Laplacian, Matched, Standard
 from mldemo.request import Request
-from mldemo.samplers import SAMPLERS, State, sample
-from mldemo.sde import Schedule
+from mldemo.space.covariance import Prior
+from mldemo.space.noise import BrownianPath, unit_modes
+from mldemo.space.priors import (
+    PRIORS,
+    Bessel,
+    Combined,
+    FourierFilter,
+    Laplacian,
+    Matched,
+    Standard,
+)
 
 __version__ = "0.1.0"
 

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mldemo.checkpoints import (
+from mldemo.images import sheet, write_image
+from mldemo.pipeline import GENERATED_DIGITS, pixels, prepare
+from mldemo.request import Request
+from mldemo.store.checkpoints import (
     FORMAT,
     checkpoint_names,
     manifest_entry,
@@ -16,9 +19,7 @@ from mldemo.checkpoints import (
     read_manifest,
     write_file,
 )
-from mldemo.images import sheet, write_image
-from mldemo.pipeline import GENERATED_DIGITS, pixels, prepare
-from mldemo.request import Request
+from mldemo.ui import wire
 
 DIGITS, DIGITS_SEED, DIGITS_LEVEL = 400, 2303, 32
 
@@ -27,8 +28,6 @@ def make(folder: Path, device: torch.device) -> Iterator[Path]:
     """Write them; the digits are entered into the manifest, the run lies beside the page."""
     yield generate_digits(folder, device)
     yield from draw_sheets(folder, device)
-    from mldemo.ui import wire
-
     request = Request(checkpoint=read_manifest(folder)["default"])
     wire.record(request, wire.RECORDING, folder)
     yield wire.RECORDING

@@ -12,18 +12,18 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from mldemo.conditioning import METHODS, ConditionalDenoiser, Known, LowModes, Pixels
-from mldemo.covariance import Prior
-from mldemo.pipeline import Run
-from mldemo.samplers import (
+from mldemo.diffusion.conditioning import METHODS, ConditionalDenoiser, Known, LowModes, Pixels
+from mldemo.diffusion.samplers import (
     Denoise,
     Increment,
     State,
     default_times,
     sample,
 )
-from mldemo.sde import END, Schedule, check_time, diffuse
-from mldemo.spectral import check_resolution
+from mldemo.diffusion.sde import END, Schedule, check_time, diffuse
+from mldemo.pipeline import Run
+from mldemo.space.covariance import Prior
+from mldemo.space.spectral import check_resolution
 
 KINDS = ("denoise", "extend", "inpaint")
 

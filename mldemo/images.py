@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mldemo.files import write_whole
 from mldemo.pipeline import pixels
+from mldemo.store.files import write_whole
 
 SIDE = 64  # a tile of a sheet has at least this many screen pixels
 

@@ -15,7 +15,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mldemo.checkpoints import (
+from mldemo.data.fields import Statistics, load_fields
+from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser
+from mldemo.diffusion.samplers import (
+    Denoise,
+    Increment,
+    brownian_fields,
+    default_times,
+    initial_state,
+    sample,
+)
+from mldemo.diffusion.sde import Schedule
+from mldemo.request import EXACT_SCORES, Request, check_choice
+from mldemo.space.covariance import Prior
+from mldemo.space.priors import PRIORS, VARIED, Standard, fit_matched
+from mldemo.space.spectral import radial_mean, radial_power, resample
+from mldemo.store.checkpoints import (
     BUNDLE,
     Checkpoint,
     checkpoint_names,
@@ -27,21 +42,6 @@ from mldemo.checkpoints import (
     read_manifest,
     read_verified,
 )
-from mldemo.covariance import Prior
-from mldemo.data import Statistics, load_fields
-from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser
-from mldemo.priors import PRIORS, VARIED, Standard, fit_matched
-from mldemo.request import EXACT_SCORES, Request, check_choice
-from mldemo.samplers import (
-    Denoise,
-    Increment,
-    brownian_fields,
-    default_times,
-    initial_state,
-    sample,
-)
-from mldemo.sde import Schedule
-from mldemo.spectral import radial_mean, radial_power, resample
 
 GENERATED_DIGITS = "digits-generated"
 

@@ -5,10 +5,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from mldemo.noise import check_seed
-from mldemo.priors import PRIORS
-from mldemo.samplers import SAMPLERS, check_steps, network_calls
-from mldemo.spectral import check_resolution
+from mldemo.diffusion.samplers import SAMPLERS, check_steps, network_calls
+from mldemo.space.noise import check_seed
+from mldemo.space.priors import PRIORS
+from mldemo.space.spectral import check_resolution
 
 SCORES = ("learned", "gaussian", "empirical")
 EXACT_SCORES = SCORES[1:]
@@ -39,7 +39,7 @@ class Request:
     """What somebody wants to see. Every field is checked; a bad one raises `ValueError`.
 
     `checkpoint` None means the default checkpoint of the prior. `guidance` weighs what the network
-    adds to the linear denoiser (`mldemo.networks.preconditioning`). Exact scores ignore both.
+    adds to the linear denoiser (`mldemo.diffusion.denoiser`). Exact scores ignore both.
     `exponent` and `kappa` change the prior's spectrum; None leaves its default. A learned score
     follows them if its checkpoint was trained with varied priors.
     """

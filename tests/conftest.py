@@ -57,7 +57,7 @@ TINY |= {"core_widths": [8, 16]}
 @pytest.fixture(scope="session")
 def tiny_plan() -> dict:
     """A plan of seconds: two levels, three steps each, a network of a few thousand weights."""
-    from mldemo.priors import Bessel
+    from mldemo.space.priors import Bessel
 
     return {
         "priors": (Bessel(trace=0.2).to_dict(),),
@@ -72,9 +72,9 @@ def tiny_bundle(
     tmp_path_factory: pytest.TempPathFactory, idx_folder: Path, tiny_plan: dict
 ) -> Path:
     """A bundle with one checkpoint, "tiny", trained for six steps."""
-    from mldemo.data import load_fields
-    from mldemo.plan import Plan
-    from mldemo.training import Training, export
+    from mldemo.data.fields import load_fields
+    from mldemo.training.loop import Training, export
+    from mldemo.training.plan import Plan
 
     folder = tmp_path_factory.mktemp("bundle")
     training = Training(Plan(**tiny_plan), load_fields(idx_folder)[:50])

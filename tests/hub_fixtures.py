@@ -10,7 +10,7 @@ from hub_server import Hub, serve
 from hub_tools import FILE, REPO, pin, point_at
 from huggingface_hub import constants
 
-from mldemo import checkpoints, hub
+from mldemo.store import checkpoints, hub
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from mldemo import checkpoints
-from mldemo.checkpoints import read_manifest
+from mldemo.store import checkpoints
+from mldemo.store.checkpoints import read_manifest
 
 REPO, FILE = "somebody/fields", "tiny.safetensors"
 

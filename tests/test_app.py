@@ -84,8 +84,10 @@ def test_foreign_hosts_are_refused_and_files_stay_inside(app: str) -> None:
     page = httpx.get(app).text
     base = page[page.index("mldemo/") :].split("hub.js")[0].split("'")[-1]
     assert httpx.get(f"{app}/{base}hub.js").status_code == 200
-    assert (STATIC.parent / "watch.py").is_file()
-    assert httpx.get(f"{app}/{base}..%2fwatch.py").status_code == 404
+    assert (STATIC.parent / "app.py").is_file()
+    assert httpx.get(f"{app}/{base}..%2fapp.py").status_code == 404
+    assert httpx.get(f"{app}/{base}../tabs/watch/watch.py").status_code == 404
+    assert httpx.get(f"{app}/{base}../tabs/watch/watch.js").status_code == 200
 
 
 def test_nine_at_once_all_get_every_frame(app: str) -> None:

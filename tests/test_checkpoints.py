@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mldemo import checkpoints
-from mldemo.checkpoints import BUNDLE, CheckpointError, load_checkpoint, read_manifest
 from mldemo.pipeline import prepare
 from mldemo.request import Request
+from mldemo.store import checkpoints
+from mldemo.store.checkpoints import BUNDLE, CheckpointError, load_checkpoint, read_manifest
 
 REQUEST = {"resolution": 16, "steps": 3, "count": 2}
 
@@ -52,9 +52,9 @@ def test_a_loaded_checkpoint_is_what_was_trained(
     bundle: Path, idx_folder: Path, tiny_plan: dict
 ) -> None:
     """Weights to half precision, prior, schedule, statistics and levels exactly."""
-    from mldemo.data import load_fields
-    from mldemo.plan import Plan
-    from mldemo.training import Training
+    from mldemo.data.fields import load_fields
+    from mldemo.training.loop import Training
+    from mldemo.training.plan import Plan
 
     run = Training(Plan(**tiny_plan), load_fields(idx_folder)[:50])
     for _ in run.run():

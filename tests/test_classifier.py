@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mldemo import classifier
-from mldemo.checkpoints import BUNDLE, CheckpointError, manifest_entry, parse, read_verified
-from mldemo.classifier import Classifier, Fit, accuracy, find_classifier, load_classifier
-from mldemo.spectral import bandwidth, frequencies, resample, to_modes
+from mldemo.metrics import classifier
+from mldemo.metrics.classifier import Classifier, Fit, accuracy, find_classifier, load_classifier
+from mldemo.space.spectral import bandwidth, frequencies, resample, to_modes
+from mldemo.store.checkpoints import BUNDLE, CheckpointError, manifest_entry, parse, read_verified
 
 
 class Fixed:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from mldemo import checkpoints
 from mldemo.cli import main
 from mldemo.pipeline import prepare
-from mldemo.priors import PRIORS
 from mldemo.request import Request
-from mldemo.spectral import resample
+from mldemo.space.priors import PRIORS
+from mldemo.space.spectral import resample
+from mldemo.store import checkpoints
 
 Answer = tuple[int, str, str]
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from mldemo import spectral
-from mldemo.conditioning import METHODS, ConditionalDenoiser, Known, LowModes, Pixels
-from mldemo.covariance import Prior
+from mldemo.diffusion.conditioning import METHODS, ConditionalDenoiser, Known, LowModes, Pixels
+from mldemo.diffusion.oracles import GaussianDenoiser, MixtureDenoiser
+from mldemo.diffusion.samplers import SAMPLERS, brownian_fields
+from mldemo.diffusion.sde import END, Schedule
 from mldemo.editing import complete
-from mldemo.noise import unit_modes
-from mldemo.oracles import GaussianDenoiser, MixtureDenoiser
-from mldemo.priors import Bessel, Matched
-from mldemo.samplers import SAMPLERS, brownian_fields
-from mldemo.sde import END, Schedule
+from mldemo.space import spectral
+from mldemo.space.covariance import Prior
+from mldemo.space.noise import unit_modes
+from mldemo.space.priors import Bessel, Matched
 
 N = 8
 SCHEDULE, PRIOR = Schedule(), Bessel(1.5, 8.0, trace=0.4)
@@ -104,7 +104,7 @@ def test_known_part_of_every_state_is_the_forward_process(known: Known, sampler:
 
 def test_free_modes_are_those_of_the_unconditioned_run() -> None:
     """Diagonal Gaussian data: modes are independent, so keeping some changes no other."""
-    from mldemo.samplers import sample
+    from mldemo.diffusion.samplers import sample
 
     white = unit_modes(3, [0, 1], N, torch.float64)
     known = LowModes(1, N)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mldemo import data, spectral
-from mldemo.data import (
+from mldemo.data import fields as data
+from mldemo.data.fields import (
     Statistics,
     fields_from_images,
     find_idx,
@@ -18,9 +18,10 @@ from mldemo.data import (
     load_fields,
     read_idx,
 )
-from mldemo.materials import Material
-from mldemo.noise import unit_modes
-from mldemo.priors import Matched
+from mldemo.data.materials import Material
+from mldemo.space import spectral
+from mldemo.space.noise import unit_modes
+from mldemo.space.priors import Matched
 
 ARRAY = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5)
 RAW = b"\x00\x00\x08\x03" + struct.pack(">3I", 2, 3, 5) + ARRAY.tobytes()

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from mldemo import spectral
+from mldemo.diffusion.oracles import GaussianDenoiser
+from mldemo.diffusion.samplers import SAMPLERS, brownian_fields, sample
+from mldemo.diffusion.sde import Schedule
 from mldemo.editing import Edit, denoise_from, dissolve, edit
-from mldemo.oracles import GaussianDenoiser
 from mldemo.pipeline import Run, prepare
-from mldemo.priors import PRIORS, Bessel, Matched
 from mldemo.request import Request
-from mldemo.samplers import SAMPLERS, brownian_fields, sample
-from mldemo.sde import Schedule
+from mldemo.space import spectral
+from mldemo.space.priors import PRIORS, Bessel, Matched
 
 N = 8
 SCHEDULE, PRIOR = Schedule(), Bessel(1.5, 8.0, trace=0.4)

@@ -12,16 +12,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mldemo import metrics
-from mldemo.checkpoints import BUNDLE, read_manifest
-from mldemo.classifier import Fit
 from mldemo.cli import main
-from mldemo.data import load_fields
+from mldemo.data.fields import load_fields
 from mldemo.metrics import zoo
+from mldemo.metrics.classifier import Fit
 from mldemo.metrics.evaluation import Reference, common_level
 from mldemo.metrics.settings import Settings
 from mldemo.pipeline import prepare
 from mldemo.request import Request
-from mldemo.spectral import multiplicity, resample, to_modes
+from mldemo.space.spectral import multiplicity, resample, to_modes
+from mldemo.store.checkpoints import BUNDLE, read_manifest
 
 QUICK = {"steps": 2, "count": 60}
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mldemo.families import MEMBERS_SHARE, Family, variation
-from mldemo.networks.preconditioning import Noise
-from mldemo.priors import (
+from mldemo.diffusion.denoiser import Noise
+from mldemo.space.priors import (
     VARIED,
     Bessel,
     Combined,
@@ -17,6 +16,7 @@ from mldemo.priors import (
     Standard,
     prior_from_dict,
 )
+from mldemo.training.families import MEMBERS_SHARE, Family, variation
 
 TRACE = 0.2
 MEMBERS = (Bessel(trace=TRACE), Laplacian(trace=TRACE), Standard())

@@ -12,8 +12,8 @@ from hub_tools import FILE, REPO, await_that, pin, point_at
 from huggingface_hub import constants
 from test_checkpoints import _Bomb, _drop, _extra, _misshape, _poison, edit_tensors, rewrite
 
-from mldemo import checkpoints, hub
-from mldemo.checkpoints import CheckpointError, find, load_checkpoint, read_manifest
+from mldemo.store import checkpoints, hub
+from mldemo.store.checkpoints import CheckpointError, find, load_checkpoint, read_manifest
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("client")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mldemo.ui.live import AHEAD, COMPUTE, Line, Record, compute
+from mldemo.ui.server.live import AHEAD, COMPUTE, Line, Record, compute
 from mldemo.ui.wire import decode
 
 

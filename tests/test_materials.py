@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal, norm
 
-from mldemo.materials import Material
-from mldemo.spectral import radial_power, resample
+from mldemo.data.materials import Material
+from mldemo.space.spectral import radial_power, resample
 
 
 def autocorrelation(phases: np.ndarray) -> np.ndarray:

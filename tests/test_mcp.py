@@ -11,7 +11,7 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from ui import app
 
-from mldemo.ui.api import ASKED
+from mldemo.ui.server.api import ASKED
 
 __all__ = ["app"]
 

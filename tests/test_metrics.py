@@ -8,8 +8,8 @@ import torch
 from scipy import linalg, optimize, spatial, stats
 
 from mldemo import metrics
-from mldemo.noise import unit_modes
-from mldemo.spectral import bandwidth, resample, to_field
+from mldemo.space.noise import unit_modes
+from mldemo.space.spectral import bandwidth, resample, to_field
 
 EVERY = [
     metrics.frechet_distance,
@@ -228,7 +228,7 @@ def test_band_powers_add_up_to_the_norm(n: int) -> None:
 
 def test_spectrum_error_finds_the_band_that_is_wrong() -> None:
     """4 ≤ |k| < 8 doubled in amplitude: 6.02 decibels there, 0 elsewhere."""
-    from mldemo.spectral import radius, to_modes
+    from mldemo.space.spectral import radius, to_modes
 
     x = fields(10, 32)
     band = (radius(32) >= 4) & (radius(32) < 8)

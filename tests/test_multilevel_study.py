@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mldemo.networks.preconditioning import Denoiser
+from mldemo.diffusion.denoiser import Denoiser
 from mldemo.studies import multilevel
-from mldemo.training import Training
+from mldemo.training.loop import Training
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def test_budgets_curves_and_a_stop(
 def test_validation_is_that_of_the_averaged_weights(idx_folder: Path) -> None:
     """An untrained network adds nothing, so the loss is the target's norm; it is the same again,
     and follows the average, not the weights."""
-    from mldemo.data import load_data
-    from mldemo.plan import Plan
-    from mldemo.priors import Bessel
+    from mldemo.data.fields import load_data
+    from mldemo.space.priors import Bessel
+    from mldemo.training.plan import Plan
 
     fields = load_data(str(idx_folder), "train")
     plan = Plan(priors=(Bessel(trace=0.2).to_dict(),), levels=((16, 2),), batch=4)

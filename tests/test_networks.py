@@ -9,10 +9,10 @@ from neuralop.layers.spectral_convolution import SpectralConv
 from neuralop.models import FNO
 from torch import Tensor, nn
 
-from mldemo import spectral
 from mldemo.networks import SpectralConvolution, build_network
 from mldemo.networks.blocks import CONDITIONS, FIELDS, coordinates
 from mldemo.networks.channels_last import resample_features
+from mldemo.space import spectral
 
 RECORDS = {
     "ushaped": {"kind": "ushaped", "width": 8, "modes": 3, "depth": 2, "core_widths": (8, 16, 16)},

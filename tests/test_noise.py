@@ -9,11 +9,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from mldemo import spectral
-from mldemo.noise import LARGEST_SEED, BrownianPath, check_seed, shell_order, unit_modes
-from mldemo.priors import FourierFilter
-from mldemo.samplers import LARGEST_STEPS
-from mldemo.sde import Schedule, log_snr_times, uniform_times
+from mldemo.diffusion.samplers import LARGEST_STEPS
+from mldemo.diffusion.sde import Schedule, log_snr_times, uniform_times
+from mldemo.space import spectral
+from mldemo.space.noise import LARGEST_SEED, BrownianPath, check_seed, shell_order, unit_modes
+from mldemo.space.priors import FourierFilter
 
 MANY = list(range(500))
 

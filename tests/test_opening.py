@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Page
 from ui import app, browser, page
 
-from mldemo.ui.opening import modules, without_wishes
-from mldemo.ui.tab import STATIC
+from mldemo.ui.server.opening import modules, without_wishes
+from mldemo.ui.tab import UI
 
 __all__ = ["app", "browser", "page"]
 OPENING = "#md-opening .md-player"
@@ -17,12 +17,13 @@ OPENING = "#md-opening .md-player"
 
 def test_the_scripts_are_named_with_all_that_they_load() -> None:
     """Each once, and each is there."""
-    found = modules("watch.js")
-    assert found[0] == "watch.js"
-    assert {"panels.js", "fft.js"} <= set(found)
-    assert {"runner.js", "player.js", "stream.js"} <= set(modules("hub.js"))
+    found = modules("tabs/watch/watch.js")
+    assert found[0] == "tabs/watch/watch.js"
+    assert {"static/panels.js", "tabs/watch/fft.js"} <= set(found)
+    shared = {"static/runner.js", "static/player.js", "static/stream.js"}
+    assert shared <= set(modules("static/hub.js"))
     assert len(set(found)) == len(found)
-    assert all((STATIC / name).is_file() for name in found)
+    assert all((UI / name).is_file() for name in found)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from mldemo.networks import build_network
-from mldemo.optimizer import SPEED, Optimizer, orthogonalised
+from mldemo.training.optimizer import SPEED, Optimizer, orthogonalised
 
 RECORD = {"kind": "ushaped", "width": 8, "modes": 4, "depth": 1, "core_widths": [8, 16]}
 

@@ -9,12 +9,12 @@ import torch
 from scipy import integrate
 from torch import Tensor
 
-from mldemo import spectral
-from mldemo.covariance import Prior
-from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
-from mldemo.priors import Bessel, FourierFilter, Laplacian, Matched
-from mldemo.samplers import sample
-from mldemo.sde import Schedule, diffuse, preconditioned_score
+from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
+from mldemo.diffusion.samplers import sample
+from mldemo.diffusion.sde import Schedule, diffuse, preconditioned_score
+from mldemo.space import spectral
+from mldemo.space.covariance import Prior
+from mldemo.space.priors import Bessel, FourierFilter, Laplacian, Matched
 
 SCHEDULE = Schedule()
 PRIOR = Bessel(1.5, 8.0, trace=0.3)

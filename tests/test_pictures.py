@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from mldemo.pictures import (
+from mldemo.data.pictures import (
     LARGEST_FILE,
     field_from_greys,
     mask_from_text,
     picture_from_text,
     read_picture,
 )
-from mldemo.spectral import resample, to_modes
+from mldemo.space.spectral import resample, to_modes
 
 
 def encoded(array: np.ndarray, kind: str = "PNG", **options) -> bytes:

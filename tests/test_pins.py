@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mldemo.checkpoints import checkpoint_names, load_checkpoint
-from mldemo.samplers import initial_state
+from mldemo.diffusion.samplers import initial_state
+from mldemo.store.checkpoints import checkpoint_names, load_checkpoint
 
 PINS = Path(__file__).with_name("pins.json")
 RESOLUTIONS = (16, 32)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from mldemo.diffusion.oracles import GaussianDenoiser
+from mldemo.diffusion.samplers import SAMPLERS
 from mldemo.machine import choose_device
-from mldemo.noise import LARGEST_SEED
-from mldemo.oracles import GaussianDenoiser
 from mldemo.pipeline import pixels, prepare
-from mldemo.priors import PRIORS
 from mldemo.request import LARGEST_WORK, Request, request_from
-from mldemo.samplers import SAMPLERS
-from mldemo.spectral import radial_power, resample
+from mldemo.space.noise import LARGEST_SEED
+from mldemo.space.priors import PRIORS
+from mldemo.space.spectral import radial_power, resample
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -122,7 +122,7 @@ def test_exact_scores_work_for_every_prior(
     tiny_bundle: Path, idx_folder: Path, prior: str
 ) -> None:
     """The empirical score ends on a datum; the Gaussian one on something finite that varies."""
-    from mldemo.data import load_fields
+    from mldemo.data.fields import load_fields
 
     request = Request(prior=prior, score="empirical", resolution=16, count=3, steps=12)
     x = prepare(request, folder=tiny_bundle, data=idx_folder).result().x0

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mldemo import spectral
-from mldemo.covariance import Prior
-from mldemo.data import Statistics
+from mldemo.data.fields import Statistics
+from mldemo.diffusion.denoiser import REFERENCE, Denoiser, Noise
+from mldemo.diffusion.oracles import GaussianDenoiser
+from mldemo.diffusion.sde import Schedule
 from mldemo.networks import build_network
-from mldemo.networks.preconditioning import REFERENCE, Denoiser, Noise
-from mldemo.noise import unit_modes
-from mldemo.oracles import GaussianDenoiser
-from mldemo.priors import Bessel, FourierFilter, Laplacian, Matched, Standard
-from mldemo.sde import Schedule
+from mldemo.space import spectral
+from mldemo.space.covariance import Prior
+from mldemo.space.noise import unit_modes
+from mldemo.space.priors import Bessel, FourierFilter, Laplacian, Matched, Standard
 
 SCHEDULE = Schedule()
 PRIORS = [

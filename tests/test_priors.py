@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy import stats
 
-from mldemo import spectral
-from mldemo.covariance import Prior
-from mldemo.noise import unit_modes
-from mldemo.priors import (
+from mldemo.space import spectral
+from mldemo.space.covariance import Prior
+from mldemo.space.noise import unit_modes
+from mldemo.space.priors import (
     PRIORS,
     Bessel,
     Combined,

@@ -10,8 +10,8 @@ from hub_server import Hub
 from hub_tools import FILE, REPO
 from test_checkpoints import rewrite
 
-from mldemo import checkpoints, hub
-from mldemo.checkpoints import find, load_checkpoint, read_manifest
+from mldemo.store import checkpoints, hub
+from mldemo.store.checkpoints import find, load_checkpoint, read_manifest
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("client")

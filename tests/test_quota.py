@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from mldemo.ui.quota import START_SECONDS, borrowed_gpu, on_borrowed, seconds_for
+from mldemo.ui.server.quota import START_SECONDS, borrowed_gpu, on_borrowed, seconds_for
 
 
 class Lender:

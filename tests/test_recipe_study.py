@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mldemo.data import Statistics, load_data
+from mldemo.data.fields import Statistics, load_data
 from mldemo.networks import build_network
 from mldemo.studies import recipe
-from mldemo.training import Training
+from mldemo.training.loop import Training
 
 
 @pytest.mark.parametrize("name", recipe.NAMES)

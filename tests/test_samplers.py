@@ -14,12 +14,12 @@ import pytest
 import torch
 from scipy import stats
 
-from mldemo import spectral
-from mldemo.noise import BrownianPath, unit_modes
-from mldemo.oracles import GaussianDenoiser
-from mldemo.priors import Bessel, Matched
-from mldemo.samplers import SAMPLERS, State, brownian_fields, sample
-from mldemo.sde import Schedule, log_snr_times, uniform_times
+from mldemo.diffusion.oracles import GaussianDenoiser
+from mldemo.diffusion.samplers import SAMPLERS, State, brownian_fields, sample
+from mldemo.diffusion.sde import Schedule, log_snr_times, uniform_times
+from mldemo.space import spectral
+from mldemo.space.noise import BrownianPath, unit_modes
+from mldemo.space.priors import Bessel, Matched
 
 SCHEDULE, PRIOR = Schedule(), Bessel(1.5, 8.0, trace=0.4)
 N = 8

@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mldemo import spectral
-from mldemo.covariance import Prior
-from mldemo.data import Statistics, load_fields
+from mldemo.data.fields import Statistics, load_fields
+from mldemo.diffusion.denoiser import Denoiser
+from mldemo.diffusion.oracles import GaussianDenoiser
+from mldemo.diffusion.samplers import SAMPLERS, brownian_fields, check_steps, initial_state, sample
+from mldemo.diffusion.sde import Schedule, log_snr_times, uniform_times
 from mldemo.networks import build_network
-from mldemo.networks.preconditioning import Denoiser
-from mldemo.noise import unit_modes
-from mldemo.oracles import GaussianDenoiser
-from mldemo.priors import Bessel, FourierFilter, Laplacian, Standard
-from mldemo.samplers import SAMPLERS, brownian_fields, check_steps, initial_state, sample
-from mldemo.sde import Schedule, log_snr_times, uniform_times
+from mldemo.space import spectral
+from mldemo.space.covariance import Prior
+from mldemo.space.noise import unit_modes
+from mldemo.space.priors import Bessel, FourierFilter, Laplacian, Standard
 
 SCHEDULE, PRIOR = Schedule(), Bessel(1.5, 8.0, trace=0.4)
 TINY = {"kind": "ushaped", "width": 8, "modes": 3, "depth": 1, "core_widths": (8, 16)}

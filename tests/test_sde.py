@@ -7,10 +7,7 @@ import pytest
 import torch
 from scipy import integrate
 
-from mldemo import spectral
-from mldemo.noise import unit_modes
-from mldemo.priors import Bessel
-from mldemo.sde import (
+from mldemo.diffusion.sde import (
     FIRST,
     Schedule,
     diffuse,
@@ -20,6 +17,9 @@ from mldemo.sde import (
     reverse_drift,
     uniform_times,
 )
+from mldemo.space import spectral
+from mldemo.space.noise import unit_modes
+from mldemo.space.priors import Bessel
 
 SCHEDULES = [Schedule(), Schedule(0.5, 0.5), Schedule(0.01, 40.0)]
 each = pytest.mark.parametrize("schedule", SCHEDULES, ids=str)

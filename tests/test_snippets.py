@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mldemo.checkpoints import BUNDLE
+from mldemo.store.checkpoints import BUNDLE
 from mldemo.ui.app import TABS
 from mldemo.ui.tab import Place, source_of
 

@@ -22,13 +22,13 @@ from test_samplers import (
     w2,
 )
 
-from mldemo import spectral
-from mldemo.checkpoints import read_manifest
 from mldemo.cli.studies import write_record
-from mldemo.oracles import MixtureDenoiser
-from mldemo.priors import Laplacian
-from mldemo.samplers import SAMPLERS
-from mldemo.sde import log_snr_times, uniform_times
+from mldemo.diffusion.oracles import MixtureDenoiser
+from mldemo.diffusion.samplers import SAMPLERS
+from mldemo.diffusion.sde import log_snr_times, uniform_times
+from mldemo.space import spectral
+from mldemo.space.priors import Laplacian
+from mldemo.store.checkpoints import read_manifest
 from mldemo.studies.solvers import (
     ORDERS,
     GaussianProblem,
@@ -38,7 +38,7 @@ from mldemo.studies.solvers import (
     gaussian_curve,
     slope,
 )
-from mldemo.ui.solvers import RECORD
+from mldemo.ui.tabs.solvers.solvers import RECORD
 
 PROBLEM = GaussianProblem(MEAN, DATA, PRIOR, SCHEDULE)
 

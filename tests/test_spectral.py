@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mldemo import spectral
+from mldemo.space import spectral
 
 SIZES = [8, 9]
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from mldemo.checkpoints import load_checkpoint, read_manifest
-from mldemo.data import load_fields
-from mldemo.families import Family
-from mldemo.plan import DECISIVE, SHARE, Plan, training_times
-from mldemo.priors import Bessel, Laplacian, Standard
-from mldemo.sde import END, FIRST
-from mldemo.spectral import multiplicity, resample, shift, to_modes
-from mldemo.training import LossLog, Progress, Training, export
+from mldemo.data.fields import load_fields
+from mldemo.diffusion.sde import END, FIRST
+from mldemo.space.priors import Bessel, Laplacian, Standard
+from mldemo.space.spectral import multiplicity, resample, shift, to_modes
+from mldemo.store.checkpoints import load_checkpoint, read_manifest
+from mldemo.training.families import Family
+from mldemo.training.loop import LossLog, Progress, Training, export
+from mldemo.training.plan import DECISIVE, SHARE, Plan, training_times
 
 # Three priors and two variations, the coarser level rehearsed at every second step of the finer.
 FAMILY = {
@@ -299,7 +299,7 @@ def test_training_goes_on_after_inference(kind: str) -> None:
     program = f"""
 import torch
 from mldemo.networks import build_network
-from mldemo.spectral import radial_power, resample
+from mldemo.space.spectral import radial_power, resample
 network = build_network({{"kind": "{kind}"}})
 x, snr = torch.randn(1, 2, 16, 16), torch.zeros(1, 11)
 with torch.inference_mode():

@@ -15,8 +15,8 @@ from PIL import Image
 from playwright.sync_api import Page
 from ui import app, browser, page
 
-from mldemo.pictures import mask_from_text, picture_from_text
-from mldemo.spectral import to_modes
+from mldemo.data.pictures import mask_from_text, picture_from_text
+from mldemo.space.spectral import to_modes
 from mldemo.ui.wire import decode
 
 TAB = "#tab-forward"

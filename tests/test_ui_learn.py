@@ -38,8 +38,9 @@ def test_every_step_has_all_parts(language: str) -> None:
         assert len(set(step["options"])) == 3
         assert STEPS[ident]["answer"] in range(3)
     assert set(text["panel"]["regimes"]) == {"strong", "weak", "singular"}
-    used = (STATIC / "learn.js").read_text("utf-8") + (STATIC / "guide.js").read_text("utf-8")
-    used += (STATIC / "maker.js").read_text("utf-8")
+    learn = STATIC.parent / "tabs" / "learn"
+    used = (learn / "learn.js").read_text("utf-8") + (STATIC / "guide.js").read_text("utf-8")
+    used += (learn / "maker.js").read_text("utf-8")
     for key in text["words"]:
         assert f"words.{key}" in used or f'words["{key}"]' in used, key
 
@@ -62,7 +63,7 @@ def test_formulas_are_mathml(step: dict[str, Any]) -> None:
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 def test_links_and_conditions_fit_the_tabs(step: dict[str, Any]) -> None:
     """A step opens a tab with values that it accepts, and waits for something yet to be done."""
-    from mldemo.checkpoints import BUNDLE
+    from mldemo.store.checkpoints import BUNDLE
     from mldemo.ui.app import TABS
     from mldemo.ui.fields import read_all
     from mldemo.ui.tab import Place
@@ -86,9 +87,9 @@ def test_links_and_conditions_fit_the_tabs(step: dict[str, Any]) -> None:
 # ---------------------------------------------------------------- the panel's mathematics
 def test_the_lipschitz_constant_is_that_of_the_exact_denoiser() -> None:
     """Against automatic differentiation of D for two points, in the steepest direction."""
-    from mldemo.sde import Schedule
-    from mldemo.spectral import multiplicity, radius
-    from mldemo.ui.learn import lipschitz
+    from mldemo.diffusion.sde import Schedule
+    from mldemo.space.spectral import multiplicity, radius
+    from mldemo.ui.tabs.learn.learn import lipschitz
 
     s, a, n, time = 1.3, 2.4, 8, torch.tensor(0.3, dtype=torch.float64)
     alpha, sigma = Schedule().alpha(time), Schedule().sigma(time)
@@ -112,7 +113,7 @@ def test_the_lipschitz_constant_is_that_of_the_exact_denoiser() -> None:
 @pytest.mark.parametrize(("s", "a"), [(1.5, 5.0), (1.5, 3.0), (1.5, 2.0), (1.2, 3.5)])
 def test_the_regime_is_what_the_sums_do(s: float, a: float) -> None:
     """The last doubling adds as much as the exponents say, or next to nothing."""
-    from mldemo.ui.learn import evidence, lipschitz, regime
+    from mldemo.ui.tabs.learn.learn import evidence, lipschitz, regime
 
     growth = [f(s, a, 256) / f(s, a, 128) for f in (lipschitz, evidence)]
     grows = [g > 1.05 for g in growth]

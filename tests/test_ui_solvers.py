@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 from ui import app, browser, page
 
 from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
-from mldemo.ui.solvers import RECORD
+from mldemo.ui.tabs.solvers.solvers import RECORD
 from mldemo.ui.wire import decode
 
 TAB = "#tab-solvers"

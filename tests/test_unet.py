@@ -10,16 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mldemo import checkpoints, data, spectral
 from mldemo.cli import main
-from mldemo.data import Statistics
+from mldemo.data import fields as data
+from mldemo.data.fields import Statistics
+from mldemo.diffusion.denoiser import Denoiser
+from mldemo.diffusion.oracles import GaussianDenoiser
+from mldemo.diffusion.sde import Schedule
 from mldemo.networks import UNet, build_network
 from mldemo.networks.blocks import FIELDS
-from mldemo.networks.preconditioning import Denoiser
-from mldemo.noise import unit_modes
-from mldemo.oracles import GaussianDenoiser
-from mldemo.priors import Bessel, Matched
-from mldemo.sde import Schedule
+from mldemo.space import spectral
+from mldemo.space.noise import unit_modes
+from mldemo.space.priors import Bessel, Matched
+from mldemo.store import checkpoints
 
 PRIOR, SCHEDULE = Bessel(1.5, 8.0, trace=0.4), Schedule()
 SMALL = {"kind": "unet", "widths": (8, 16, 24)}

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from mldemo.data import Statistics
-from mldemo.oracles import GaussianDenoiser
+from mldemo.data.fields import Statistics
+from mldemo.diffusion.oracles import GaussianDenoiser
+from mldemo.diffusion.sde import Schedule
 from mldemo.pipeline import Run, pixels
-from mldemo.priors import Bessel
 from mldemo.request import Request
-from mldemo.sde import Schedule
-from mldemo.spectral import radial_mean
+from mldemo.space.priors import Bessel
+from mldemo.space.spectral import radial_mean
 from mldemo.ui.wire import (
     MAGIC,
     RECORDING,

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import click
 
-from mldemo import checkpoints, pipeline
+from mldemo import pipeline
 from mldemo.cli.options import bundle_option, device_option, say
 from mldemo.machine import choose_device
 from mldemo.request import Request
+from mldemo.store import checkpoints
 
 
 @click.command()
@@ -57,8 +58,8 @@ def bundle(device: str, folder: Path) -> None:
 @bundle_option
 def bench(what: str, folder: Path) -> None:
     """Measure speed as JSON lines: ours beside a peer's in one run, the app in a browser."""
-    from mldemo import bench as benchmarks
-    from mldemo import bench_app
+    from mldemo.studies import bench as benchmarks
+    from mldemo.studies import bench_app
 
     rows = {
         "spectral": benchmarks.spectral,

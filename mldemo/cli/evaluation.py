@@ -9,7 +9,6 @@ from typing import Any
 import click
 import torch
 
-from mldemo.checkpoints import checkpoint_names, manifest_entry
 from mldemo.cli.options import (
     Whole,
     bundle_option,
@@ -18,14 +17,15 @@ from mldemo.cli.options import (
     progress_bar,
     say,
 )
+from mldemo.diffusion.samplers import LARGEST_STEPS
 from mldemo.machine import choose_device
 from mldemo.metrics import zoo
 from mldemo.metrics.evaluation import Reference
 from mldemo.metrics.settings import SMALLEST_COUNT, Settings
-from mldemo.noise import LARGEST_SEED
-from mldemo.priors import PRIORS
 from mldemo.request import LARGEST_COUNT
-from mldemo.samplers import LARGEST_STEPS
+from mldemo.space.noise import LARGEST_SEED
+from mldemo.space.priors import PRIORS
+from mldemo.store.checkpoints import checkpoint_names, manifest_entry
 
 ONE, EVERY = "32", "16,32,64,128:300"  # resolutions by default
 
@@ -46,7 +46,7 @@ def classifier(data: Path, epochs: int, width: int, seed: int, folder: Path) -> 
 
     Writes DATA-classifier.safetensors into --checkpoints, with its accuracy on t10k.
     """
-    from mldemo.classifier import Fit
+    from mldemo.metrics.classifier import Fit
 
     fit = Fit(data, epochs, seed, width)
     with progress_bar(epochs, "epochs") as bar:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from mldemo import checkpoints, hub
 from mldemo.cli.options import bundle_option, say
+from mldemo.store import checkpoints, hub
 
 
 @click.command()
@@ -18,7 +18,7 @@ def publish(repo: str, private: bool, dry_run: bool, folder: Path) -> None:
 
     Uses your own token: `hf auth login`, or HF_TOKEN.
     """
-    from mldemo import publish as publishing
+    from mldemo.store import publish as publishing
 
     if dry_run:
         files = publishing.contents(folder, repo)

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from mldemo import checkpoints
-from mldemo.noise import LARGEST_SEED
 from mldemo.request import GUIDANCE, LARGEST_GUIDANCE
+from mldemo.space.noise import LARGEST_SEED
+from mldemo.store import checkpoints
 
 
 class Whole(click.ParamType):

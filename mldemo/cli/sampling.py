@@ -18,11 +18,11 @@ from mldemo.cli.options import (
     say,
     seed_option,
 )
+from mldemo.diffusion.samplers import LARGEST_STEPS, SAMPLERS
 from mldemo.machine import choose_device
-from mldemo.priors import PRIORS
 from mldemo.request import LARGEST_COUNT, SCORES, Request
-from mldemo.samplers import LARGEST_STEPS, SAMPLERS
-from mldemo.spectral import FINEST, SMALLEST
+from mldemo.space.priors import PRIORS
+from mldemo.space.spectral import FINEST, SMALLEST
 
 CHUNK = 64  # images computed at once; a sample does not depend on it
 LARGEST_GIF = 64

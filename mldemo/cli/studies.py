@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mldemo.cli.options import Whole, bundle_option, destination, say
-from mldemo.files import write_json
+from mldemo.store.files import write_json
 
 
 @click.group()

@@ -8,9 +8,9 @@ import click
 from mldemo import pipeline
 from mldemo.cli.options import Whole, bundle_option, device_option, progress_bar, say
 from mldemo.machine import choose_device, tune_process
-from mldemo.noise import LARGEST_SEED
-from mldemo.plan import Plan
-from mldemo.priors import PRIORS
+from mldemo.space.noise import LARGEST_SEED
+from mldemo.space.priors import PRIORS
+from mldemo.training.plan import Plan
 
 
 def _levels(text: str) -> tuple[tuple[int, int], ...]:
@@ -79,9 +79,9 @@ def train(
     OUT/NAME.state.safetensors (to resume) and OUT/NAME.jsonl (the loss curve). Several processes:
     torchrun --nproc-per-node=2 -m mldemo train …
     """
-    from mldemo import training
-    from mldemo.checkpoints import load_checkpoint, manifest_entry
-    from mldemo.data import Statistics, load_data
+    from mldemo.data.fields import Statistics, load_data
+    from mldemo.store.checkpoints import load_checkpoint, manifest_entry
+    from mldemo.training import loop as training
 
     chosen = choose_device(device)
     if threads is not None:

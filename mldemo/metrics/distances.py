@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mldemo.metrics.features import check_samples
-from mldemo.spectral import bandwidth, multiplicity, radius, to_modes
+from mldemo.space.spectral import bandwidth, multiplicity, radius, to_modes
 
 
 def _points(fields: Tensor) -> Tensor:

@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mldemo.checkpoints import BUNDLE, manifest_entry
-from mldemo.classifier import LEVEL, find_classifier, load_classifier
-from mldemo.data import FINEST_LEVEL, load_data
+from mldemo.data.fields import FINEST_LEVEL, load_data
+from mldemo.metrics.classifier import LEVEL, find_classifier, load_classifier
 from mldemo.metrics.distances import (
     moment_distance,
     nearest_distances,
@@ -28,7 +27,8 @@ from mldemo.metrics.distances import (
 )
 from mldemo.metrics.features import coverage, frechet_distance, vendi_score, whitening
 from mldemo.pipeline import pixels
-from mldemo.spectral import resample
+from mldemo.space.spectral import resample
+from mldemo.store.checkpoints import BUNDLE, manifest_entry
 
 TESTED = 1000  # of t10k
 FLOOR_IMAGES, FLOOR_SETS = 7000, 7  # at most so many training images, in so many sets

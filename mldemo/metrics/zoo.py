@@ -13,11 +13,17 @@ from typing import Any
 
 import torch
 
-from mldemo.checkpoints import BUNDLE, manifest_entry, prior_names, read_manifest, write_manifest
-from mldemo.files import write_json
 from mldemo.metrics.evaluation import Reference
 from mldemo.metrics.settings import Settings
 from mldemo.pipeline import prepare
+from mldemo.store.checkpoints import (
+    BUNDLE,
+    manifest_entry,
+    prior_names,
+    read_manifest,
+    write_manifest,
+)
+from mldemo.store.files import write_json
 
 CHUNK = 50  # images computed at once; a sample does not depend on it
 Record = dict[str, Any]

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from mldemo.networks.parts import SinusoidalEmbedding
 from mldemo.networks.spectral_convolution import SpectralConvolution
-from mldemo.spectral import constant
+from mldemo.space.spectral import constant
 
 FIELDS = 2  # what a network sees of x_t: the whitened field and the linear estimate
 SHELLS = (0, 1, 2, 3, 4, 6, 8, 11, 15, 22)  # the |k| at which it is told the SNR

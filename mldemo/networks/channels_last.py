@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from mldemo.spectral import bandwidth, constant
+from mldemo.space.spectral import bandwidth, constant
 
 ROWS = torch.channels_last  # the layout that the products want: (B, N, N, C) in memory
 
@@ -227,7 +227,7 @@ def _resampled(x: Tensor, matrix: Tensor, onto: Tensor | None = None) -> Tensor:
 
 
 def resample_features(x: Tensor, resolution: int, added: Tensor | None = None) -> Tensor:
-    """`mldemo.spectral.resample` as two real matrix products: quick for many channels.
+    """`mldemo.space.spectral.resample` as two real matrix products: quick for many channels.
 
     The answer is channels-last; `added` of its shape is added, and may be overwritten.
     """

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mldemo.networks.kept import Kept
-from mldemo.spectral import constant
+from mldemo.space.spectral import constant
 
 TILE = 4  # points per side of the grid that is one tile
 POINTS = (0.0, 1.0, -1.0, 0.5, -0.5)  # where the polynomials are evaluated, besides infinity

@@ -20,7 +20,7 @@ from torch.nn import functional
 from mldemo.networks.channels_last import angles, fourier_layer, half_plane_matrices
 from mldemo.networks.kept import Kept
 from mldemo.networks.parts import BaseSpectralConv
-from mldemo.spectral import bandwidth, constant
+from mldemo.space.spectral import bandwidth, constant
 
 
 @constant

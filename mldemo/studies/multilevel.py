@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mldemo.data import Statistics, load_data
-from mldemo.files import write_json
+from mldemo.data.fields import Statistics, load_data
+from mldemo.diffusion.denoiser import Denoiser
 from mldemo.metrics.evaluation import Reference
-from mldemo.networks.preconditioning import Denoiser
-from mldemo.noise import unit_modes
 from mldemo.pipeline import Run, default_prior
-from mldemo.plan import Plan, training_times
 from mldemo.request import GUIDANCE, Request
-from mldemo.spectral import to_modes
-from mldemo.training import Training
+from mldemo.space.noise import unit_modes
+from mldemo.space.spectral import to_modes
+from mldemo.store.files import write_json
+from mldemo.training.loop import Training
+from mldemo.training.plan import Plan, training_times
 
 FINEST = 64
 STRATEGIES: dict[str, dict[int, float]] = {  # the share of the CPU time that each level gets

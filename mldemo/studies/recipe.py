@@ -17,15 +17,15 @@ from typing import Any
 
 from torch import Tensor
 
-from mldemo.data import Statistics, load_data
+from mldemo.data.fields import Statistics, load_data
 from mldemo.metrics.evaluation import Reference
 from mldemo.pipeline import default_prior
-from mldemo.plan import Plan
-from mldemo.priors import PRIORS
 from mldemo.request import GUIDANCE
-from mldemo.spectral import resample
+from mldemo.space.priors import PRIORS
+from mldemo.space.spectral import resample
 from mldemo.studies.multilevel import VALIDATION, keep, samples, step_costs, validation_loss
-from mldemo.training import Training
+from mldemo.training.loop import Training
+from mldemo.training.plan import Plan
 
 LEVEL = 16
 SAVE_EVERY = 200  # steps between states

@@ -22,16 +22,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mldemo.checkpoints import BUNDLE, read_manifest
-from mldemo.covariance import Prior
-from mldemo.noise import unit_modes
-from mldemo.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
+from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
+from mldemo.diffusion.samplers import (
+    SAMPLERS,
+    brownian_fields,
+    default_times,
+    network_calls,
+    sample,
+)
+from mldemo.diffusion.sde import END, FIRST, Schedule
 from mldemo.pipeline import default_prior, default_statistics, prepare
-from mldemo.priors import Laplacian
 from mldemo.request import Request
-from mldemo.samplers import SAMPLERS, brownian_fields, default_times, network_calls, sample
-from mldemo.sde import END, FIRST, Schedule
-from mldemo.spectral import FINEST, multiplicity, squared_norm, to_field, to_modes
+from mldemo.space.covariance import Prior
+from mldemo.space.noise import unit_modes
+from mldemo.space.priors import Laplacian
+from mldemo.space.spectral import FINEST, multiplicity, squared_norm, to_field, to_modes
+from mldemo.store.checkpoints import BUNDLE, read_manifest
 
 STEPS = (5, 8, 10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320)
 MIXTURE_STEPS = (10, 14, 20, 28, 40, 56, 80, 112, 160)

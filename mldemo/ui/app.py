@@ -12,17 +12,22 @@ import gradio as gr
 import torch
 
 import mldemo
-from mldemo.checkpoints import BUNDLE, checkpoint_names, find, read_manifest
-from mldemo.hub import in_background
 from mldemo.pipeline import prepare
 from mldemo.request import Request
-from mldemo.ui import forward, learn, priors, resolution, solvers, watch
-from mldemo.ui.api import add_endpoints
-from mldemo.ui.live import COMPUTE, Live, Source
-from mldemo.ui.opening import links, opening
-from mldemo.ui.quota import Decorator, on_borrowed
-from mldemo.ui.serve import Served, remember
+from mldemo.store.checkpoints import BUNDLE, checkpoint_names, find, read_manifest
+from mldemo.store.hub import in_background
+from mldemo.ui.server.api import add_endpoints
+from mldemo.ui.server.live import COMPUTE, Live, Source
+from mldemo.ui.server.opening import links, opening
+from mldemo.ui.server.quota import Decorator, on_borrowed
+from mldemo.ui.server.serve import Served, remember
 from mldemo.ui.tab import Place, Tab, build_tab, hub, source_of
+from mldemo.ui.tabs.forward import forward
+from mldemo.ui.tabs.learn import learn
+from mldemo.ui.tabs.priors import priors
+from mldemo.ui.tabs.resolution import resolution
+from mldemo.ui.tabs.solvers import solvers
+from mldemo.ui.tabs.watch import watch
 
 TABS = (watch.tab, resolution.tab, priors.tab, forward.tab, solvers.tab, learn.tab)
 TITLE = """# Noise into digits, in function space

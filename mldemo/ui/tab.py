@@ -1,7 +1,8 @@
 """A tab: fields on the right, a player on the left, a source of records behind it.
 
-Python says which controls there are and computes records; `static/<id>.html` and `static/<id>.js`
-say what is drawn. Everything in between is here and in `static/hub.js`, once for all tabs.
+Python says which controls there are and computes records; `<id>.html` and `<id>.js` in the
+tab's folder say what is drawn. Everything in between is here and in `static/hub.js`, once for all
+tabs.
 """
 
 import hashlib
@@ -18,9 +19,10 @@ import torch
 from gradio.components import Component
 
 from mldemo.ui.fields import Field, Unseen, Whole, read_all
-from mldemo.ui.live import Record, Source
+from mldemo.ui.server.live import Record, Source
 
-STATIC = Path(__file__).parent / "static"
+UI = Path(__file__).parent
+STATIC, TABS = UI / "static", UI / "tabs"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Tab:
-    """A tab of the page; `id` is its name in the URL and of its files in `static/`.
+    """A tab of the page; `id` is its name in the URL and of its folder in `tabs/`.
 
     source: values of the fields -> records; a generator, run on the compute thread only.
     props: anything in JSON that the tab's script wants to know.
@@ -52,17 +54,24 @@ class Tab:
     unseen: Sequence[Unseen] = ()
 
 
+def is_public(path: Path) -> bool:
+    """Whether browsers may have a file: those of `static/` and `tabs/`, but no Python."""
+    here = path.resolve()
+    inside = here.is_relative_to(STATIC) or here.is_relative_to(TABS)
+    return inside and here.is_file() and here.suffix not in (".py", ".pyc")
+
+
 @lru_cache(maxsize=1)
 def version() -> str:
-    """A name for the present contents of `static/`: it is in every address, so caches may keep."""
+    """A name for the present contents of those files: in every address, so caches may keep."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in STATIC.rglob("*") if p.is_file()):
-        digest.update(path.relative_to(STATIC).as_posix().encode() + path.read_bytes())
+    for path in sorted(p for p in UI.rglob("*") if is_public(p)):
+        digest.update(path.relative_to(UI).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:10]
 
 
 def base() -> str:
-    """The address of `static/`, relative to the page."""
+    """The address of this folder, relative to the page."""
     return f"mldemo/{version()}/"
 
 
@@ -70,7 +79,7 @@ def hub(call: str) -> str:
     """JavaScript for a gradio event: `call` is made on the module hub.js with `v`, the inputs."""
     return (
         "async (...v) => { const hub = await import("
-        f"new URL('{base()}hub.js', document.baseURI).href); return {call}; }}"
+        f"new URL('{base()}static/hub.js', document.baseURI).href); return {call}; }}"
     )
 
 
@@ -83,10 +92,14 @@ def source_of(tab: Tab, place: Place) -> Source:
     return records
 
 
-def template(name: str) -> str:
-    """`static/<name>.html`, with `static/<part>.html` wherever it says `<!-- part -->`."""
-    text = (STATIC / f"{name}.html").read_text("utf-8")
-    return re.sub("<!-- ([a-z]+) -->", lambda part: template(part[1]).rstrip(), text)
+def template(tab: str) -> str:
+    """`tabs/<tab>/<tab>.html`, with `static/<part>.html` wherever it says `<!-- part -->`."""
+    return _filled(TABS / tab / f"{tab}.html")
+
+
+def _filled(path: Path) -> str:
+    text = path.read_text("utf-8")
+    return re.sub("<!-- ([a-z]+) -->", lambda p: _filled(STATIC / f"{p[1]}.html").rstrip(), text)
 
 
 def spec_of(tab: Tab) -> dict[str, Any]:
@@ -107,7 +120,7 @@ def build_tab(tab: Tab) -> list[Component]:
                 gr.HTML(
                     None,
                     html_template=template(tab.id),
-                    js_on_load=f"import(new URL('{base()}hub.js', document.baseURI).href)"
+                    js_on_load=f"import(new URL('{base()}static/hub.js', document.baseURI).href)"
                     ".then((hub) => hub.mount(element, JSON.parse(props.spec)));",
                     apply_default_css=False,
                     elem_classes="md-host",

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mldemo.checkpoints import BUNDLE
+from mldemo.diffusion.samplers import SAMPLERS
 from mldemo.pipeline import Frame, Run, pixels, prepare
 from mldemo.request import Request
-from mldemo.samplers import SAMPLERS
-from mldemo.spectral import radial_power
+from mldemo.space.spectral import radial_power
+from mldemo.store.checkpoints import BUNDLE
 
 MAGIC = b"MLDEMO2\n"
 RECORDING = Path(__file__).parent / "static" / "recordings" / "bessel.bin"

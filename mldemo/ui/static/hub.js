@@ -191,7 +191,7 @@ export async function open(element, spec) { // before gradio is there, and nothi
   tab.runner.opening();
 }
 async function make(tab, root, spec) {
-  const module = await import(`./${spec.tab}.js`);
+  const module = await import(`../tabs/${spec.tab}/${spec.tab}.js`);
   tab.spec = spec;
   const view = {
     get: (name) => tab.view[name],

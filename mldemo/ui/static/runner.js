@@ -4,7 +4,7 @@ import { records } from "./stream.js";
 import { save } from "./export.js";
 import { text } from "./hub.js";
 
-const LIVE = new URL("../live/", import.meta.url);
+const LIVE = new URL("../../live/", import.meta.url);
 const deviceName = (device) => (device === "cpu" ? "CPU" : `GPU (${device})`);
 
 async function toClipboard(element) { // whether it is there; if not, it is marked for the visitor

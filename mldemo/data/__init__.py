@@ -1,0 +1,1 @@
+"""Data sets as fields on the torus."""

@@ -1,0 +1,1 @@
+"""The diffusion on function space: SDE, denoisers, samplers, conditioning."""

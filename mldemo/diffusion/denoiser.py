@@ -1,0 +1,169 @@
+"""A network as a denoiser: the linear part in closed form, the rest learned.
+
+With data mean m, data spectrum Λ_k, noise spectrum q_k and v_k = α²Λ_k + σ²q_k, the best linear
+denoiser is known, D_lin(x) = m + (αΛ/v)(x - αm). The network F only adds what it misses,
+
+    D(x, t) = D_lin(x) + √(Λσ²q/(vρ)) F(√(ρ/v)(x - αm), D_lin(x), SNR),
+
+where ρ is a fixed trace-class spectrum, so that the first input and the target of F are functions
+with the spectrum ρ at every time and on every level. Where Λq = 0 the gain of F is 0.
+
+F is told of the noise by log(α²/σ²) and by log(α²Λ/(σ²q)) on a few shells of |k|, clipped and
+scaled to [-1, 1], and by D_lin, in which every mode is weighted by what it is worth. Nothing else
+depends on the prior, so one network serves any prior.
+
+Sampling may weigh F's part by a guidance g, D_g = D_lin + g (D - D_lin): 0 leaves the Gaussian
+denoiser, 1 the trained one. A network that has not learnt everything answers with too small a
+part, and g > 1 makes up for it; this is autoguidance (Karras et al. 2024, arXiv 2406.02507) with
+the linear denoiser as the weak model, which costs nothing. With an exact score 1 is right.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mldemo.data.fields import Statistics
+from mldemo.diffusion.sde import Schedule, per_sample
+from mldemo.networks.blocks import SHELLS
+from mldemo.space.covariance import Prior
+from mldemo.space.priors import Bessel
+from mldemo.space.spectral import bandwidth, radial_mean, squared_norm, to_field, to_modes
+
+REFERENCE = Bessel(exponent=1.15, kappa=6.0)  # ρ
+SHELL_LEVEL = 64  # the level on which shells are averaged, whatever the level of the field
+LARGEST_LOG_SNR = 12.0  # beyond e^±12 a shell is known, or is not
+
+
+def _inverse(spectrum: Tensor) -> Tensor:
+    """1/x where x is not negligible, else 0: modes outside the band, or without data and noise."""
+    return torch.where(spectrum > 1e-30, 1 / spectrum, 0.0)
+
+
+def _on_shells(spectrum: Tensor, resolution: int) -> Tensor:
+    """The mean of a spectrum over each of `SHELLS`; beyond level N, over its last whole shell."""
+    means = radial_mean(spectrum, resolution)
+    return means[[min(shell, bandwidth(resolution)) for shell in SHELLS]]
+
+
+class Noise(NamedTuple):
+    """Spectra of the noise: q_k on the modes of a level and its mean over each of `SHELLS`.
+
+    One spectrum, (N, N//2 + 1) and (S,), or one per sample, (B, 1, N, N//2 + 1) and (B, S).
+    """
+
+    modes: Tensor
+    shells: Tensor
+
+    @classmethod
+    def of(cls, prior: Prior, resolution: int) -> "Noise":
+        """The spectra of a prior on level N, float64; shells are those of N if q depends on it."""
+        level = SHELL_LEVEL if prior.trace_class else resolution
+        return cls(prior.eigenvalues(resolution), _on_shells(prior.eigenvalues(level), level))
+
+
+class _Level(NamedTuple):
+    """Modes of m, and the spectra Λ, ρ, q on one level; Λ on the shells."""
+
+    mean: Tensor
+    data: Tensor
+    reference: Tensor
+    noise: Noise
+    data_shells: Tensor
+
+
+class Denoiser(nn.Module):
+    """D(x, t) = E[X_0 | X_t = x] as the formula above, for fields (B, 1, N, N) and times (B,).
+
+    Holds no parameters but those of `network`; `prior`, `statistics` and `schedule` say which
+    process it denoises, `guidance` how much F's part weighs in sampling (the loss ignores it).
+    Frequencies where Λ is negligible fall back to the Gaussian optimum.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        prior: Prior,
+        statistics: Statistics,
+        schedule: Schedule,
+        guidance: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.prior, self.statistics, self.schedule = prior, statistics, schedule
+        self.guidance = guidance
+        self._levels: dict[tuple[int, torch.dtype, torch.device], _Level] = {}
+
+    def level(self, resolution: int, like: Tensor) -> _Level:
+        """What the formula needs on level N, in the dtype and on the device of `like`.
+
+        Kept after the first call: a sampling loop moves nothing between devices.
+        """
+        key = (resolution, like.dtype, like.device)
+        if key not in self._levels:
+
+            def here(v: Tensor) -> Tensor:
+                return v.to(like.device, like.dtype.to_complex() if v.is_complex() else like.dtype)
+
+            noise = Noise.of(self.prior, resolution)
+            self._levels[key] = _Level(
+                here(to_modes(self.statistics.mean_at(resolution).double())),
+                here(self.statistics.spectrum(resolution)),
+                here(REFERENCE.eigenvalues(resolution)),
+                Noise(here(noise.modes), here(noise.shells)),
+                here(_on_shells(self.statistics.spectrum(SHELL_LEVEL), SHELL_LEVEL)),
+            )
+        return self._levels[key]
+
+    def _ask(
+        self, level: _Level, noise: Noise, centred: Tensor, inverse: Tensor, time: Tensor, n: int
+    ) -> tuple[Tensor, Tensor]:
+        """Modes of D_lin and of F's answer; `centred` holds the modes of x - αm, `inverse` 1/v."""
+        alpha = per_sample(self.schedule.alpha(time), inverse)
+        linear = level.mean + alpha * level.data * inverse * centred
+        whitened = (level.reference * inverse).sqrt() * centred
+        fields = to_field(torch.cat([whitened, linear], 1), n)
+        base = 2 * self.schedule.log_snr(time).to(inverse.dtype)[:, None]
+        ratio = level.data_shells.clamp(min=1e-30).log() - noise.shells.clamp(min=1e-30).log()
+        snr = torch.cat([base, base + ratio], 1).clamp(-LARGEST_LOG_SNR, LARGEST_LOG_SNR)
+        return linear, to_modes(self.network(fields, snr / LARGEST_LOG_SNR))
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """Denoise fields (B, 1, N, N) at times (B,) (or one time for all)."""
+        n = x.shape[-1]
+        time = time.to(x.device).reshape(-1)  # one time for all makes one row of everything else
+        level = self.level(n, x)
+        alpha = per_sample(self.schedule.alpha(time), x)
+        sigma = per_sample(self.schedule.sigma(time), x)
+        inverse = _inverse(alpha**2 * level.data + sigma**2 * level.noise.modes)
+        centred = to_modes(x) - alpha * level.mean
+        linear, answer = self._ask(level, level.noise, centred, inverse, time, n)
+        product = level.data * level.noise.modes
+        gain = (product * inverse * _inverse(level.reference)).sqrt() * sigma
+        return to_field(linear + self.guidance * gain * answer, n)
+
+    def loss(
+        self, clean: Tensor, white: Tensor, time: Tensor, noise: Noise | None = None
+    ) -> Tensor:
+        """Denoising score matching in the preconditioned variables: the L² loss of F, (B,).
+
+        `clean` holds modes of x_0 and `white` the modes ζ of η = √q ζ; `noise` the spectra q,
+        those of the prior unless each sample has its own. The target √(ρ/v)(σ√q a - α√Λ ζ),
+        x_0 - m = √Λ a, is formed without dividing by √(Λq); modes with Λq = 0, on which F has no
+        influence, are left out.
+        """
+        n, like = clean.shape[-2], clean.real
+        level = self.level(n, like)
+        noise = level.noise if noise is None else noise
+        alpha = per_sample(self.schedule.alpha(time), like)
+        sigma = per_sample(self.schedule.sigma(time), like)
+        inverse = _inverse(alpha**2 * level.data + sigma**2 * noise.modes)
+        active = (level.data > 0) & (noise.modes > 0)
+        data_root, noise_root = level.data.sqrt(), noise.modes.sqrt()
+        deviation = clean - level.mean
+        centred = alpha * deviation + sigma * noise_root * white
+        unit = deviation * torch.where(active, 1 / data_root, 0.0)
+        scale = (level.reference * inverse).sqrt()
+        target = scale * (sigma * noise_root * unit - alpha * data_root * white)
+        _, answer = self._ask(level, noise, centred, inverse, time, n)
+        return squared_norm(torch.where(active, answer - target, 0.0), n).sum(-1)

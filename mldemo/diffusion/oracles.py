@@ -1,0 +1,146 @@
+"""Exact denoisers D(x, t) = E[X_0 | X_t = x]: what a perfect network would compute.
+
+Each is a callable like `networks.preconditioning.Denoiser`. Q is inverted here (through 1/v_k) and
+nowhere else; modes with v_k = 0 carry no evidence.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from mldemo.diffusion.sde import Schedule, per_sample
+from mldemo.space.covariance import Prior
+from mldemo.space.spectral import multiplicity, to_field, to_modes
+
+
+def _inverse(variance: Tensor) -> Tensor:
+    return torch.where(variance > 0, 1 / variance, 0.0)
+
+
+@dataclass(frozen=True)
+class GaussianDenoiser:
+    """Data N(m, Λ), Λ diagonal: D = m + αΛ/v (x - αm), v = α²Λ + σ²q.
+
+    `mean` is a field (1, 1, N, N) and `spectrum` the Λ_k of the same level, (N, N//2 + 1). Exact
+    on that level only; pass `Statistics.mean_at(N)` and `.spectrum(N)`.
+    """
+
+    mean: Tensor
+    spectrum: Tensor
+    prior: Prior
+    schedule: Schedule = Schedule()
+
+    def __call__(self, x: Tensor, time: Tensor) -> Tensor:
+        """Denoise (B, 1, N, N)."""
+        data, inverse, alpha = self._parts(x, time)
+        mean = to_modes(self.mean.to(x))
+        modes = mean + alpha * data * inverse * (to_modes(x) - alpha * mean)
+        return to_field(modes, x.shape[-1])
+
+    def flow_map(self, x: Tensor) -> Tensor:
+        """Where the probability flow takes x_T, exactly: x_0 = m + √(Λ/v_T)(x_T - α_T m)."""
+        data, inverse, alpha = self._parts(x, torch.ones(1, dtype=torch.float64))
+        mean = to_modes(self.mean.to(x))
+        modes = mean + (data * inverse).sqrt() * (to_modes(x) - alpha * mean)
+        return to_field(modes, x.shape[-1])
+
+    def _parts(self, x: Tensor, time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Λ, 1/v and α."""
+        data = self.spectrum.to(x.device, x.dtype)
+        alpha = per_sample(self.schedule.alpha(time), x)
+        sigma = per_sample(self.schedule.sigma(time), x)
+        return data, _inverse(alpha**2 * data + sigma**2 * self.prior.eigenvalues_like(x)), alpha
+
+
+@dataclass(frozen=True)
+class MixtureDenoiser:
+    """Data Σ_i w_i N(m_i, Λ) with one Λ: responsibilities times the Gaussian denoisers.
+
+    γ_i ∝ w_i exp(-½ Σ_k |x - αm_i|²_k / v_k), computed with log-sum-exp. Non-trivial under
+    refinement only while Σ_k |Δm_k|²/v_k stays finite (Cameron-Martin); beyond that γ tends to
+    0 or 1. `means` are fields (I, 1, N, N), `weights` sum to 1.
+    """
+
+    means: Tensor
+    weights: Tensor
+    spectrum: Tensor
+    prior: Prior
+    schedule: Schedule = Schedule()
+
+    def responsibilities(self, x: Tensor, time: Tensor) -> Tensor:
+        """γ, shape (B, I)."""
+        return self._parts(x, time)[0]
+
+    def __call__(self, x: Tensor, time: Tensor) -> Tensor:
+        """Denoise (B, 1, N, N)."""
+        gamma, gain, alpha, means = self._parts(x, time)
+        mean = torch.einsum("bi,ichw->bchw", gamma.to(means.dtype), means)
+        modes = mean + gain * (to_modes(x) - alpha * mean)
+        return to_field(modes, x.shape[-1])
+
+    def _parts(self, x: Tensor, time: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """γ, the gain αΛ/v, α, and the modes of the means."""
+        data = self.spectrum.to(x.device, x.dtype)
+        noise = self.prior.eigenvalues_like(x)
+        alpha = per_sample(self.schedule.alpha(time), x)
+        sigma = per_sample(self.schedule.sigma(time), x)
+        inverse = _inverse(alpha**2 * data + sigma**2 * noise)
+        means = to_modes(self.means.to(x))
+        apart = _weighted_distance(to_modes(x), means, alpha, inverse)
+        weights = self.weights.to(x.device, x.dtype)
+        gamma = torch.softmax(weights.log() - 0.5 * apart, dim=1)
+        return gamma, alpha * data * inverse, alpha, means
+
+
+@dataclass(frozen=True)
+class EmpiricalDenoiser:
+    """Data that are exactly the fields {y_i}: D = Σ_i γ_i y_i, γ_i ∝ exp(-½Σ|x - αy_i|²/(σ²q)).
+
+    The score a perfectly over-fitted network would learn: it can only ever return its data.
+    Modes with q_k = 0 are never noised, so x and αy_i must agree there; the sampler's start does
+    not know the data, so they are left out of the evidence. `fields` (I, 1, N, N) are on the
+    level of x.
+    """
+
+    fields: Tensor
+    prior: Prior
+    schedule: Schedule = Schedule()
+
+    @cached_property
+    def _modes(self) -> Tensor:
+        return to_modes(self.fields)
+
+    def __call__(self, x: Tensor, time: Tensor) -> Tensor:
+        """Denoise (B, 1, N, N)."""
+        wide = _evidence_dtype(x.device)  # steep spectra leave single precision
+        points = self._modes.to(x.device, x.dtype.to_complex())
+        noise = self.prior.eigenvalues_like(x.to(wide))
+        alpha = per_sample(self.schedule.alpha(time), x)
+        sigma = per_sample(self.schedule.sigma(time), x)
+        inverse = _inverse(sigma.to(wide) ** 2 * noise)
+        apart = _weighted_distance(to_modes(x), points, alpha, inverse)
+        gamma = torch.softmax(-0.5 * apart, dim=1)
+        modes = torch.einsum("bi,ichw->bchw", gamma.to(points.dtype), points)
+        return to_field(modes, x.shape[-1])
+
+
+def _evidence_dtype(device: torch.device) -> torch.dtype:
+    """Double precision wherever the device has it; Apple's GPU has not."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _weighted_distance(x: Tensor, points: Tensor, alpha: Tensor, inverse: Tensor) -> Tensor:
+    """Σ_k |x - αy_i|²_k w_k over the whole plane but for the term |x|², (B, I), w_k = `inverse`.
+
+    -2α⟨x, y⟩ + α²|y|² by matrix products; |x|² is the same for every i and drops out of the
+    responsibilities.
+    """
+    wide = _evidence_dtype(x.device)
+    multiple = multiplicity(x.shape[-2]).to(x.device, wide)
+    weight = (multiple * inverse.to(wide))[..., None].expand(-1, -1, -1, -1, 2).flatten(1)
+    xs = torch.view_as_real(x).to(wide).flatten(1)
+    ys = torch.view_as_real(points).to(wide).flatten(1).T
+    a = alpha.to(wide).flatten()[:, None]
+    return -2 * a * ((xs * weight) @ ys) + a**2 * (weight @ ys.square())

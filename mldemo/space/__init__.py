@@ -1,0 +1,1 @@
+"""Fields, covariance operators and noise on the torus."""

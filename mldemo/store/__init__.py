@@ -1,0 +1,1 @@
+"""Checkpoint files: bundle, Hugging Face Hub, publication."""

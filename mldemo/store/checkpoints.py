@@ -1,0 +1,307 @@
+"""Checkpoints: safetensors files that carry all one needs to sample from them.
+
+A file holds the averaged weights, the data's mean and radial spectrum, and under the metadata key
+"mldemo" a JSON record: network, prior with every parameter, schedule, levels and steps trained,
+seed, versions. `manifest.json` gives the size and sha256 of each file, wherever it comes from: the
+cache of the Hugging Face client, the Hub, or the bundle beside the manifest. Nothing is opened
+before both agree, and nothing is ever unpickled.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
+from torch import Tensor, nn
+
+from mldemo.data.fields import Statistics
+from mldemo.diffusion.sde import Schedule
+from mldemo.space.covariance import Prior
+from mldemo.space.priors import prior_from_dict
+from mldemo.store import hub
+from mldemo.store.files import write_json
+
+BUNDLE = Path(__file__).resolve().parents[2] / "checkpoints"
+FORMAT = 1
+LARGEST_FILE = 512 * 2**20
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, or not what its manifest says."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A loaded checkpoint: D(x, t), the record of how it came about, where the file was.
+
+    `source` is "cache", "hub" or "bundle".
+    """
+
+    name: str
+    network: nn.Module
+    priors: tuple[Prior, ...]
+    statistics: Statistics
+    schedule: Schedule
+    record: dict[str, Any]
+    source: str
+
+    def denoiser(self, prior: Prior | None = None, guidance: float = 1.0) -> nn.Module:
+        """D(x, t) under a prior, by default the first that it was trained with."""
+        return _denoiser(self, prior or self.priors[0], guidance)
+
+    @property
+    def serves_any_prior(self) -> bool:
+        """Whether training varied the priors, so that the network interpolates between them."""
+        return bool(self.record.get("variations"))
+
+    @property
+    def trained_levels(self) -> list[int]:
+        """The resolutions it was trained on, coarse to fine."""
+        return [int(resolution) for resolution, _ in self.record["levels"]]
+
+
+def read_manifest(folder: Path = BUNDLE) -> dict[str, Any]:
+    """The manifest of a folder: {"default": name, "files": {name: {file, size, sha256, …}}}."""
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+        files = manifest["files"]
+        if not isinstance(files, dict):
+            raise TypeError("files")
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} holds no manifest.json") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}") from None
+    return manifest
+
+
+def checkpoint_names(folder: Path = BUNDLE) -> list[str]:
+    """The checkpoints of a folder, the default first."""
+    manifest = read_manifest(folder)
+    names = [n for n, entry in manifest["files"].items() if entry.get("kind") == "checkpoint"]
+    return sorted(names, key=lambda n: n != manifest.get("default"))
+
+
+def prior_names(entry: dict[str, Any]) -> list[str]:
+    """The priors that a file of a manifest was trained with; none if it is no checkpoint."""
+    return [prior["name"] for prior in entry.get("priors", [])]
+
+
+def manifest_entry(name: str, folder: Path = BUNDLE) -> dict[str, Any]:
+    """What the manifest says of one file; an unknown name raises, listing the known ones."""
+    files = read_manifest(folder)["files"]
+    if name not in files:
+        known = ", ".join(sorted(files)) or "none"
+        raise CheckpointError(f"no checkpoint is called {name!r}; there are: {known}")
+    return files[name]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The verified bytes of a file, its manifest entry, where it was, and what failed before."""
+
+    raw: bytes
+    entry: dict[str, Any]
+    source: str
+    failures: tuple[str, ...]
+
+
+def find(name: str, folder: Path = BUNDLE, seconds: float = hub.SECONDS) -> Found:
+    """Look for a file in the client's cache, on the Hub, in the folder: the first whole copy.
+
+    Whole means that size and sha256 are the manifest's. Cache and Hub are asked only where a
+    repository is configured (`hub.pinned`), the Hub for at most `seconds`. If every place fails,
+    `CheckpointError` says what was tried and why it failed.
+    """
+    deadline = time.monotonic() + seconds
+    entry = manifest_entry(name, folder)
+    file = Path(entry["file"]).name
+    bundled = folder / file
+
+    def accept(path: Path) -> bytes:
+        return _verified(path, entry)
+
+    places: dict[str, Callable[[], bytes]] = {"bundle": lambda: accept(bundled)}
+    if pin := hub.pinned(read_manifest(folder), entry):
+        places = {
+            "cache": lambda: accept(hub.cached(pin, file)),
+            "hub": lambda: hub.download(
+                pin, file, entry["size"], accept, deadline - time.monotonic(), not bundled.exists()
+            ),
+        } | places
+    failures: list[str] = []
+    for source, read in places.items():
+        try:
+            return Found(read(), entry, source, tuple(failures))
+        except (CheckpointError, hub.HubError) as error:
+            failures.append(f"{source}: {error}")
+    raise CheckpointError(f"no whole copy of {name}; {'; '.join(failures)}")
+
+
+def _verified(path: Path, entry: dict[str, Any]) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size != entry["size"] or size > LARGEST_FILE:
+            raise CheckpointError(f"{path} has {size} bytes, the manifest says {entry['size']}")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    if hashlib.sha256(raw).hexdigest() != entry["sha256"]:
+        raise CheckpointError(f"{path} is damaged: its sha256 is not that of the manifest")
+    return raw
+
+
+def read_verified(name: str, folder: Path = BUNDLE) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of a file whose size and sha256 are those of the manifest, and its entry."""
+    found = find(name, folder)
+    return found.raw, found.entry
+
+
+def parse(raw: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors (float32) and record of a file's bytes; bad bytes raise `CheckpointError`."""
+    try:
+        tensors = load(raw)
+        length = int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8 : 8 + length])
+        record = json.loads(header.get("__metadata__", {})["mldemo"])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{source} is no checkpoint of mldemo: {error!r}") from None
+    if record.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{source} has format {record.get('format')!r}, this version reads {FORMAT}"
+        )
+    bad = sorted(k for k, v in tensors.items() if not torch.isfinite(v).all())
+    if bad:
+        raise CheckpointError(f"{source} holds values that are not finite, in {bad[0]}")
+    return {k: v.float() for k, v in tensors.items()}, record
+
+
+def assemble(
+    name: str, tensors: dict[str, Tensor], record: dict[str, Any], source: str = "bundle"
+) -> Checkpoint:
+    """Build the network of a record and fill it; missing, extra or misshapen tensors raise."""
+    from mldemo.networks import build_network
+
+    try:
+        network = build_network(record["network"])
+        priors = tuple(prior_from_dict(prior) for prior in record["priors"])
+        schedule = Schedule(**record["schedule"])
+        statistics = Statistics(tensors["data.mean"], tensors["data.power"])
+        weights = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
+        network.load_state_dict(weights, strict=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{name} does not fit its own record: {error}") from None
+    network.eval().requires_grad_(False)
+    return Checkpoint(name, network, priors, statistics, schedule, record, source)
+
+
+@lru_cache(maxsize=64)
+def _denoiser(checkpoint: Checkpoint, prior: Prior, guidance: float) -> nn.Module:
+    from mldemo.diffusion.denoiser import Denoiser
+
+    parts = checkpoint.network, prior, checkpoint.statistics, checkpoint.schedule
+    return Denoiser(*parts, guidance).eval()
+
+
+@lru_cache(maxsize=4)
+def _load(name: str, folder: Path, sha256: str, device: torch.device) -> Checkpoint:
+    found = find(name, folder)
+    if found.entry["sha256"] != sha256:  # the manifest changed under us
+        raise CheckpointError(f"{folder}/manifest.json changed while {name} was loaded")
+    checkpoint = assemble(name, *parse(found.raw, name), found.source)
+    checkpoint.network.to(device)
+    return checkpoint
+
+
+def load_checkpoint(
+    name: str, folder: Path = BUNDLE, device: torch.device | str = "cpu"
+) -> Checkpoint:
+    """A verified checkpoint, ready to denoise; loaded once and shared read-only."""
+    entry = manifest_entry(name, folder)
+    return _load(name, folder, entry["sha256"], torch.device(device))
+
+
+def load_statistics(name: str, folder: Path = BUNDLE) -> tuple[Statistics, dict[str, Any]]:
+    """Only the data's mean and spectrum, and the record: quick, without any network.
+
+    A whole copy in the folder is taken before the Hub is asked, since the page is built with it.
+    """
+    entry = manifest_entry(name, folder)
+    try:
+        raw = _verified(folder / Path(entry["file"]).name, entry)
+    except CheckpointError:
+        raw = find(name, folder).raw
+    tensors, record = parse(raw, name)
+    return Statistics(tensors["data.mean"], tensors["data.power"]), record
+
+
+def save_checkpoint(
+    folder: Path,
+    name: str,
+    network: nn.Module,
+    statistics: Statistics,
+    record: dict[str, Any],
+) -> Path:
+    """Write NAME.safetensors (weights in half precision) and enter it into the manifest.
+
+    The first checkpoint of a folder is its default; later levels of the same data and prior take
+    over from it.
+    """
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+    tensors = {k: v.detach().cpu().half().contiguous() for k, v in tensors.items()}
+    tensors["data.mean"], tensors["data.power"] = statistics.mean, statistics.power
+    metadata = {"mldemo": json.dumps({"format": FORMAT, **record})}
+    summary = {
+        k: record[k] for k in ("data", "priors", "variations", "levels", "network", "seconds")
+    }
+    manifest = _manifest_or_new(folder)
+    current = manifest["files"].get(manifest["default"], record)
+    default = all(current.get(k) == record[k] for k in ("data", "priors", "network"))
+    return write_file(folder, name, "checkpoint", tensors, metadata, summary, default)
+
+
+def _manifest_or_new(folder: Path) -> dict[str, Any]:
+    exists = (folder / "manifest.json").exists()
+    return read_manifest(folder) if exists else {"default": None, "files": {}}
+
+
+def write_file(
+    folder: Path,
+    name: str,
+    kind: str,
+    tensors: dict[str, Tensor],
+    metadata: dict[str, str],
+    summary: dict[str, Any],
+    default: bool = False,
+) -> Path:
+    """Write a safetensors file and its manifest entry; each is replaced in one move."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    part = path.with_suffix(".part")
+    save_file(tensors, part, metadata)
+    raw = part.read_bytes()
+    part.chmod(0o644)
+    os.replace(part, path)
+    entry = {"kind": kind, "file": path.name, "size": len(raw)}
+    entry["sha256"] = hashlib.sha256(raw).hexdigest()
+    manifest = _manifest_or_new(folder)
+    if "repo" in manifest:
+        entry["repo"] = None  # the manifest's pin is of the file before
+    manifest["files"][name] = entry | summary
+    if default:
+        manifest["default"] = name
+    write_manifest(folder, manifest)
+    return path
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Replace the manifest of a folder in one move."""
+    write_json(folder / "manifest.json", manifest)

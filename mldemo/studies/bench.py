@@ -1,0 +1,203 @@
+"""Speed, as ratios measured side by side in one run."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mldemo.machine import tune_process
+from mldemo.pipeline import prepare
+from mldemo.request import Request
+from mldemo.store.checkpoints import BUNDLE
+
+
+def _seconds(calls: list[Callable[[], object]], rounds: int) -> list[float]:
+    """Best time of each of several calls, taken in turn so that all meet the same machine."""
+    best = [float("inf")] * len(calls)
+    for call in calls:
+        call()
+    for _ in range(rounds):
+        for i, call in enumerate(calls):
+            start = time.perf_counter()
+            call()
+            best[i] = min(best[i], time.perf_counter() - start)
+    return best
+
+
+def hermitian_weight(channels: int, modes: int, seed: int = 0) -> Tensor:
+    """Random (2m+1, m+1, in, 2, out) weights whose k₂ = 0 column is Hermitian."""
+    shape = (2 * modes + 1, modes + 1, channels, 2, channels)
+    w = torch.randn(shape, generator=_generator(seed)) / channels
+    w[:modes, 0, :, 0] = w[modes + 1 :, 0, :, 0].flip(0)
+    w[:modes, 0, :, 1] = -w[modes + 1 :, 0, :, 1].flip(0)
+    w[modes, 0, :, 1] = 0
+    return w
+
+
+def spectral_pair(channels: int = 32, modes: int = 8) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Our spectral convolution and neuralop's with the same weights."""
+    from neuralop.layers.spectral_convolution import SpectralConv
+
+    from mldemo.networks import SpectralConvolution
+
+    n_modes = (2 * modes + 1, 2 * modes + 1)
+    ours = SpectralConvolution(channels, channels, n_modes)
+    theirs = SpectralConv(channels, channels, n_modes, bias=False)
+    weight = hermitian_weight(channels, modes)
+    with torch.no_grad():
+        ours.weight.copy_(weight)
+        pairs = weight.permute(2, 4, 0, 1, 3).contiguous()
+        getattr(theirs.weight, "tensor").copy_(torch.view_as_complex(pairs))  # noqa: B009
+    return ours, theirs
+
+
+def spectral(rounds: int = 20) -> Iterator[dict[str, Any]]:
+    """Batch 16, 32 channels, |k|∞ ≤ 8, at 32, 64, 128: forward alone, then with backward.
+
+    Twice, each time in a process of its own: with glibc's habit of handing large blocks back to
+    the system at every free, and with `tune_process`, which keeps them and so spares neuralop's
+    many temporaries their page faults.
+    """
+    for keep in (False, True):
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            yield from process.submit(_spectral_rows, rounds, keep).result()
+
+
+def _spectral_rows(rounds: int, keep: bool) -> list[dict[str, Any]]:
+    if keep:
+        tune_process()
+    return [row | {"freed_memory": "kept" if keep else "returned"} for row in _spectral(rounds)]
+
+
+def _spectral(rounds: int) -> Iterator[dict[str, Any]]:
+    """All forward passes come first, as in sampling: a backward pass leaves large free blocks."""
+    ours, theirs = spectral_pair()
+    inputs = {n: torch.randn(16, 32, n, n, generator=_generator(n)) for n in (32, 64, 128)}
+    for n, x in inputs.items():
+        with torch.no_grad():
+            error = _relative(ours(x), theirs(x))
+            t = _seconds([partial(ours, x), partial(theirs, x)], rounds)
+        yield _row("forward", n, t, error)
+    for n, x in inputs.items():
+        (ga, wa), (gb, wb) = _gradients(ours, x), _gradients(theirs, x)
+        wb = torch.view_as_real(wb).permute(2, 3, 0, 4, 1)
+        error = max(_relative(ga, gb), _relative(_hermitian(wa), _hermitian(wb)))
+        t = _seconds([partial(_gradients, ours, x), partial(_gradients, theirs, x)], rounds)
+        yield _row("forward and backward", n, t, error)
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _gradients(layer: torch.nn.Module, x: Tensor) -> list[Tensor]:
+    """Gradients of Σ y² for the input and the weights."""
+    x = x.clone().requires_grad_()
+    return list(torch.autograd.grad(layer(x).square().sum(), (x, *layer.parameters())))
+
+
+def _row(what: str, n: int, seconds: list[float], error: float) -> dict[str, Any]:
+    return {
+        "bench": f"spectral convolution, {what}",
+        "resolution": n,
+        "ms": round(1e3 * seconds[0], 2),
+        "neuralop_ms": round(1e3 * seconds[1], 2),
+        "ratio": round(seconds[1] / seconds[0], 2),
+        "largest_relative_error": float(f"{error:.1e}"),
+    }
+
+
+def _hermitian(weight: Tensor) -> Tensor:
+    """The part of a weight gradient that acts on real fields."""
+    w = weight.clone()
+    sign = torch.tensor([1.0, -1.0])[:, None]
+    w[:, 0] = (weight[:, 0] + sign * weight[:, 0].flip(0)) / 2
+    return w
+
+
+def _relative(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max())
+
+
+def training(rounds: int = 30) -> Iterator[dict[str, Any]]:
+    """A training step at N = 16 and 32, batch 128, against neuralop's FNO and the roofline.
+
+    Our FNO, as it is by default, and neuralop's of the same width, modes and depth take the same
+    step: forward, backward, AdamW. Neuralop's has no time, so ours does a little more. The
+    roofline of the shipped network is the time that square products of side 1024 take for as many
+    floating-point operations as its forward and backward pass counts.
+    """
+    from neuralop.models import FNO
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mldemo.networks import build_network, complete_record
+    from mldemo.networks.blocks import CONDITIONS, FIELDS
+
+    a = torch.randn(1024, 1024, generator=_generator(0))
+    (product,) = _seconds([partial(torch.matmul, a, a)], 10)
+    rate = 2 * 1024**3 / product
+    snr = torch.rand(128, CONDITIONS, generator=_generator(1))
+    record = complete_record({"kind": "fno"})
+    n_modes = (2 * record["modes"] + 1,) * 2
+    options = {"hidden_channels": record["width"], "n_layers": record["depth"]}
+    for n in (16, 32):
+        x = torch.randn(128, FIELDS, n, n, generator=_generator(n))
+        networks = {
+            "fno": build_network(record),
+            "ushaped": build_network({"kind": "ushaped"}),
+            "neuralop": FNO(n_modes, FIELDS, 1, **options),
+        }
+        steps = [
+            _training_step(network, (x,) if name == "neuralop" else (x, snr))
+            for name, network in networks.items()
+        ]
+        with FlopCounterMode(display=False) as counter:
+            networks["ushaped"](x, snr).square().mean().backward()
+        fno, ushaped, neuralop = _seconds(steps, rounds)
+        yield {
+            "bench": "training step",
+            "resolution": n,
+            "batch": 128,
+            "fno_ms": round(1e3 * fno, 1),
+            "neuralop_fno_ms": round(1e3 * neuralop, 1),
+            "fno_ratio": round(neuralop / fno, 2),
+            "ushaped_ms": round(1e3 * ushaped, 1),
+            "ushaped_gflop": round(counter.get_total_flops() / 1e9, 2),
+            "gemm_gflops_per_second": round(rate / 1e9, 1),
+            "ushaped_times_roofline": round(ushaped * rate / counter.get_total_flops(), 2),
+        }
+
+
+def _training_step(network: torch.nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
+    """Fused, as in `mldemo.training.optimizer`, where torch can do it: not for complex weights."""
+    fused = not any(parameter.is_complex() for parameter in network.parameters())
+    optimizer = torch.optim.AdamW(network.parameters(), fused=fused)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        network(*inputs).square().mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def sampling(folder: Path = BUNDLE, rounds: int = 3) -> Iterator[dict[str, Any]]:
+    """Sixteen images, 20 network calls, the default checkpoint, at 16, 32, 64, 128."""
+    for n in (16, 32, 64, 128):
+        run = prepare(Request(resolution=n), folder=folder)
+        (seconds,) = _seconds([run.result], rounds)
+        yield {
+            "bench": "sampling",
+            "resolution": n,
+            "count": run.request.count,
+            "network_calls": run.request.calls,
+            "seconds": round(seconds, 3),
+            "frames_per_second": round((run.request.steps + 1) / seconds, 1),
+            "device": str(run.device),
+        }

@@ -1,0 +1,72 @@
+"""A family of priors, as what one network for all of them is trained on.
+
+The named members, and around them variations: priors whose exponent, correlation length, cutoff or
+filter is drawn at random. A network that is told the signal-to-noise ratio of every shell learns
+to use it, and then serves priors that it has never met.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from mldemo.diffusion.denoiser import Noise
+from mldemo.space.covariance import Prior
+from mldemo.space.priors import (
+    VARIED,
+    Bessel,
+    Combined,
+    FourierFilter,
+    Laplacian,
+    Standard,
+    prior_from_dict,
+)
+
+MEMBERS_SHARE = 0.6  # of a batch, if there are variations; the first member counts twice
+
+
+def variation(index: int, seed: int, trace: float) -> Prior:
+    """The prior number `index` of an endless sequence: Matérn mostly, each kind now and then."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, index], counter=[0, 0, 0, 4]))
+    lowest, highest = VARIED["exponent"]
+    exponent = 1 + float(np.exp(rng.uniform(np.log(lowest - 1), np.log(highest - 1))))
+    kappa = float(np.exp(rng.uniform(*np.log(VARIED["kappa"]))))
+    filter_seed, cutoff = int(rng.integers(2**31)), int(rng.integers(8, 31))
+    kinds: tuple[Prior, ...] = (
+        Bessel(exponent, kappa, trace),
+        Bessel(exponent, kappa, trace),
+        Bessel(exponent, kappa, trace),
+        Laplacian(exponent, trace),
+        FourierFilter(cutoff, filter_seed, trace),
+        Combined(exponent, cutoff, filter_seed, float(rng.uniform(0.1, 1.0)), trace),
+        Standard(float(np.exp(rng.uniform(np.log(0.3), np.log(3.0))))),
+    )
+    return kinds[index % len(kinds)]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Priors with the probability that a training sample meets each."""
+
+    priors: tuple[Prior, ...]
+    weights: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls, members: tuple[dict[str, Any], ...], variations: int, seed: int, trace: float
+    ) -> "Family":
+        """The members of a training plan and `variations` priors around them."""
+        named = tuple(prior_from_dict(record) for record in members)
+        rest = tuple(variation(i, seed, trace) for i in range(variations))
+        share = MEMBERS_SHARE if rest else 1.0
+        parts = np.array([2.0] + [1.0] * (len(named) - 1))
+        each = (1 - share) / max(1, len(rest))
+        weights = [*(share * parts / parts.sum()).tolist(), *([each] * len(rest))]
+        return cls(named + rest, tuple(weights))
+
+    def noise(self, resolution: int) -> Noise:
+        """Spectra of every prior on level N: (P, 1, N, N//2 + 1) and (P, S), float32."""
+        each = [Noise.of(prior, resolution) for prior in self.priors]
+        modes = torch.stack([noise.modes.float() for noise in each])[:, None]
+        return Noise(modes, torch.stack([noise.shells.float() for noise in each]))

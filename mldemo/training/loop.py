@@ -1,0 +1,281 @@
+"""Multilevel training: denoising score matching, coarse to fine, resumable to the bit.
+
+One network is trained on H_16, then on H_32, then on H_64 (or whatever levels a plan names); the
+state after each level is a checkpoint of its own. Everything random in step i is a function of
+(seed, i), so a run that was killed goes on exactly as if it had not been.
+
+On several processes (`torchrun --nproc-per-node=2 -m mldemo train …`) each takes its share of the
+same global batch, so the loss curve is that of one process.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from mldemo.data.fields import Statistics
+from mldemo.diffusion.denoiser import Denoiser, Noise
+from mldemo.networks import build_network, complete_record
+from mldemo.space.priors import prior_from_dict
+from mldemo.space.spectral import resample, shift, to_modes
+from mldemo.store.checkpoints import save_checkpoint
+from mldemo.training.families import Family
+from mldemo.training.optimizer import Optimizer
+from mldemo.training.plan import Plan, training_times
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One optimiser step on the way through `level`, taken at `resolution`.
+
+    The two differ when a coarser level is rehearsed. `finished_level`, the index of the level, is
+    set on its last step.
+    """
+
+    step: int
+    total: int
+    level: int
+    resolution: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    finished_level: int | None = None
+
+
+class Training:
+    """A run in progress: the weights, their average, the optimiser, and the step reached."""
+
+    def __init__(self, plan: Plan, fields: Tensor, device: torch.device | str = "cpu") -> None:
+        if fields.ndim != 4 or fields.shape[1] != 1 or len(fields) < 2:
+            raise ValueError(f"fields (B >= 2, 1, N, N) needed, got {tuple(fields.shape)}")
+        finest = max(resolution for resolution, _ in plan.levels)
+        if finest > fields.shape[-1]:
+            raise ValueError(f"level {finest} needs data finer than {fields.shape[-1]}")
+        self.plan, self.fields, self.device = plan, fields, torch.device(device)
+        self.statistics = Statistics.of(fields)
+        self.rank = distributed.get_rank() if distributed.is_initialized() else 0
+        self.world = distributed.get_world_size() if distributed.is_initialized() else 1
+        if plan.batch % self.world:
+            raise ValueError(f"batch {plan.batch} cannot be shared by {self.world} processes")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            network = build_network(plan.network).to(self.device)
+        prior = prior_from_dict(plan.priors[0])
+        self.denoiser = Denoiser(network, prior, self.statistics, plan.schedule)
+        variance = self.statistics.variance
+        self.family = Family.of(plan.priors, plan.variations, plan.seed, variance)
+        objective: nn.Module = _Objective(self.denoiser)
+        if self.world > 1:
+            objective = DistributedDataParallel(objective)
+        self._objective = objective
+        self.average = AveragedModel(network, multi_avg_fn=_averaging(plan.ema))
+        self.optimizer = Optimizer(network)
+        self.step, self.seconds = 0, 0.0
+        self._levels: dict[int, tuple[Tensor, Noise]] = {}
+
+    def begin_with(self, weights: dict[str, Tensor]) -> None:
+        """Start from the weights of another network of the same shape."""
+        try:
+            self.denoiser.network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"the parent's weights do not fit this network: {error}") from None
+        self.average.module.load_state_dict(weights)
+
+    def _level(self, resolution: int) -> tuple[Tensor, Noise]:
+        """Modes of the data, and spectra of the family, on one level."""
+        if resolution not in self._levels:
+            parts = [to_modes(resample(p, resolution)) for p in self.fields.split(1000)]
+            self._levels[resolution] = torch.cat(parts), self.family.noise(resolution)
+        return self._levels[resolution]
+
+    def _batch(self, resolution: int) -> tuple[Tensor, Tensor, Tensor, Noise]:
+        """This process's share of the current global batch: modes, ζ, times, spectra of Q."""
+        plan = self.plan
+        bits = np.random.Philox(key=[plan.seed, self.step], counter=[0, 0, 0, 3])
+        rng = np.random.Generator(bits)
+        share = slice(self.rank, None, self.world)
+        chosen = torch.from_numpy(rng.integers(len(self.fields), size=plan.batch))[share]
+        times = torch.from_numpy(training_times(plan.batch, rng, plan.decisive))[share]
+        white = rng.standard_normal((plan.batch, 1, resolution, resolution), np.float32)[share]
+        modes = to_modes(torch.from_numpy(np.ascontiguousarray(white))) * resolution
+        weights = self.family.weights
+        met = torch.from_numpy(rng.choice(len(weights), plan.batch, p=weights))[share]
+        data, noise = self._level(resolution)
+        clean = data[chosen]
+        if plan.shift:
+            offsets = rng.uniform(-plan.shift, plan.shift, (plan.batch, 2)).astype(np.float32)
+            clean = shift(clean, torch.from_numpy(offsets)[share])
+        d = self.device
+        spectra = Noise(noise.modes[met].to(d), noise.shells[met].to(d))
+        return clean.to(d), modes.to(d), times.to(d), spectra
+
+    def advance(self) -> Progress:
+        """Take one optimiser step."""
+        start = time.process_time()
+        plan = self.plan
+        index, level, inside = plan.level_of(self.step)
+        resolution, rate = plan.resolution_of(self.step), plan.rate(self.step)
+        self.denoiser.network.zero_grad(set_to_none=True)
+        loss = self._objective(*self._batch(resolution))
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.denoiser.network.parameters(), 1.0)
+        self.optimizer.step(rate)
+        self.average.update_parameters(self.denoiser.network)
+        value = loss.detach()
+        if self.world > 1:
+            distributed.all_reduce(value, distributed.ReduceOp.AVG)
+        self.step += 1
+        self.seconds += time.process_time() - start
+        done = index if inside + 1 == plan.levels[index][1] else None
+        where = self.step, plan.steps, level, resolution
+        return Progress(*where, value.item(), rate, self.seconds, done)
+
+    def save(self, path: Path) -> None:
+        """Write all that `resume` needs; the file is replaced in one move or not at all."""
+        tensors = {f"network.{k}": v for k, v in self.denoiser.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.module.state_dict().items()}
+        tensors |= {f"optimizer.{k}": v for k, v in self.optimizer.tensors().items()}
+        record = {
+            "plan": asdict(self.plan),
+            "step": self.step,
+            "seconds": self.seconds,
+            "averaged": int(self.average.n_averaged),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        save_file(contiguous, part, {"training": json.dumps(record)})
+        os.replace(part, path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a file of `save`; another plan's file raises `ValueError`."""
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            record = json.loads((file.metadata() or {}).get("training", "null"))
+        if not record or record["plan"] != json.loads(json.dumps(asdict(self.plan))):
+            raise ValueError(f"{path} belongs to another plan: remove it or choose another folder")
+        tensors = load_file(path)
+
+        def part(name: str) -> dict[str, Tensor]:
+            cut = len(name) + 1
+            return {k[cut:]: v for k, v in tensors.items() if k.startswith(name + ".")}
+
+        self.denoiser.network.load_state_dict(part("network"))
+        self.average.module.load_state_dict(part("average"))
+        self.average.n_averaged.fill_(record["averaged"])
+        self.optimizer.load(part("optimizer"))
+        self.step, self.seconds = record["step"], record["seconds"]
+
+    def run(self, state: Path | None = None, save_every: int = 200) -> Iterator[Progress]:
+        """Train to the end of the plan, yielding after each step; the state is kept in `state`."""
+        while self.step < self.plan.steps:
+            progress = self.advance()
+            last = progress.finished_level is not None
+            if state is not None and self.rank == 0 and (last or self.step % save_every == 0):
+                self.save(state)
+            yield progress
+
+
+class _Objective(nn.Module):
+    """The mean loss as a module, which is what DistributedDataParallel can wrap."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, clean: Tensor, white: Tensor, times: Tensor, noise: Noise) -> Tensor:
+        return self.denoiser.loss(clean, white, times, noise).mean()
+
+
+def _averaging(decay: float) -> Any:
+    """EMA whose decay warms up, min(d, (1 + n)/(10 + n)), so short runs have an average too."""
+
+    @torch.no_grad()
+    def update(averaged: Any, current: Any, count: Any) -> None:
+        n = int(count)
+        share = 1 - min(decay, (1 + n) / (10 + n))
+        for a, b in zip(averaged, current, strict=True):
+            a.lerp_(b, share)
+
+    return update
+
+
+def start_processes() -> None:
+    """Join the other processes if `torchrun` or `accelerate launch` started this one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+class LossLog:
+    """The loss curve as JSON lines, one per `every` steps, with the mean loss of those steps.
+
+    Steps that rehearse a coarser level are left out of the mean: losses there are of another size.
+    A resumed run drops the lines beyond the step it resumes from, so no step appears twice.
+    """
+
+    def __init__(self, path: Path, step: int, every: int = 20) -> None:
+        self.path, self.every = path, every
+        self._losses: list[float] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text("utf-8").splitlines(True) if path.exists() else []
+        path.write_text("".join(x for x in lines if json.loads(x)["step"] <= step), "utf-8")
+
+    def add(self, progress: Progress) -> None:
+        """Take one step's loss; write a line when enough have come."""
+        if progress.resolution == progress.level:
+            self._losses.append(progress.loss)
+        due = progress.step % self.every == 0 or progress.finished_level is not None
+        if not (due and self._losses):
+            return
+        record = {
+            "step": progress.step,
+            "resolution": progress.level,
+            "loss": sum(self._losses) / len(self._losses),
+            "learning_rate": progress.learning_rate,
+            "seconds": round(progress.seconds, 2),
+        }
+        self._losses.clear()
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def export(run: Training, folder: Path, name: str, data: str) -> Path:
+    """Write the averaged weights of a run as a checkpoint, with all that its record needs."""
+    plan, left, levels = run.plan, run.step, []
+    for resolution, steps in plan.levels:
+        if left > 0:
+            levels.append([resolution, min(steps, left)])
+        left -= steps
+    record = {
+        "data": data,
+        "priors": list(plan.priors),
+        "variations": plan.variations,
+        "network": complete_record(plan.network),
+        "schedule": asdict(plan.schedule),
+        "levels": levels,
+        "batch": plan.batch,
+        "learning_rate": plan.learning_rate,
+        "ema": plan.ema,
+        "rehearsal": plan.rehearsal,
+        "decisive": plan.decisive,
+        "shift": plan.shift,
+        "seed": plan.seed,
+        "parent": plan.parent,
+        "seconds": round(run.seconds, 1),
+        "versions": {"torch": torch.__version__, "neuraloperator": version("neuraloperator")},
+    }
+    return save_checkpoint(folder, name, run.average.module, run.statistics, record)

@@ -1,0 +1,113 @@
+"""What to train: levels, steps, rates, and at which times of the diffusion."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mldemo.diffusion.sde import END, FIRST, Schedule
+from mldemo.space.noise import check_seed
+from mldemo.space.priors import prior_from_dict
+from mldemo.space.spectral import check_resolution
+
+# Where on the time axis the shape of a picture is decided; 70 % of the training times are drawn
+# from here alone.
+DECISIVE, SHARE = (0.03, 0.6), 0.7
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train. Two equal plans on equal data give equal weights, bit for bit.
+
+    `levels` are (resolution, steps) from coarse to fine; the peak learning rate halves from one
+    level to the next, and inside a level it warms up and then falls as a cosine. On a finer level
+    every step number `rehearsal` is taken on a coarser one, so that nothing there is forgotten (0:
+    never). `priors` are served by one network; with `variations` it also meets as many random
+    priors around them (`families`). Of the training times `decisive` are drawn from `DECISIVE`
+    alone, the rest from everywhere; data are moved at random by `shift` at most in each direction,
+    where the torus has length 1 and a pixel of a digit 1/32. `parent` names the file, by its
+    sha256, whose weights training begins with in place of random ones.
+    """
+
+    priors: tuple[dict[str, Any], ...]
+    variations: int = 0
+    network: dict[str, Any] = field(default_factory=lambda: {"kind": "ushaped"})
+    levels: tuple[tuple[int, int], ...] = ((16, 8500), (32, 13000), (64, 800))
+    rehearsal: int = 4
+    batch: int = 96
+    learning_rate: float = 2e-3
+    ema: float = 0.999
+    seed: int = 0
+    decisive: float = SHARE
+    shift: float = 0.0
+    parent: str | None = None
+    schedule: Schedule = Schedule()
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if not self.levels:
+            raise ValueError("a plan needs at least one level")
+        for resolution, steps in self.levels:
+            check_resolution(resolution)
+            if not 1 <= steps <= 10_000_000:
+                raise ValueError(f"steps must be from 1 to 10000000, got {steps}")
+        if not 1 <= self.batch <= 65536:
+            raise ValueError(f"batch must be from 1 to 65536, got {self.batch}")
+        if not 0 < self.learning_rate <= 1:
+            raise ValueError(f"learning rate must be in (0, 1], got {self.learning_rate:g}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"EMA decay must be in [0, 1), got {self.ema:g}")
+        for name, most in (("decisive", 1.0), ("shift", 0.5)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be in [0, {most:g}], got {getattr(self, name):g}")
+        check_seed(self.seed)
+        if not self.priors:
+            raise ValueError("a plan needs at least one prior")
+        for record in self.priors:
+            prior_from_dict(record)
+        if not 0 <= self.variations <= 10_000:
+            raise ValueError(f"variations must be from 0 to 10000, got {self.variations}")
+        if self.rehearsal != 0 and not 2 <= self.rehearsal <= 10_000:
+            raise ValueError(f"rehearsal must be 0 or from 2 to 10000, got {self.rehearsal}")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps over all levels."""
+        return sum(steps for _, steps in self.levels)
+
+    def level_of(self, step: int) -> tuple[int, int, int]:
+        """(index, resolution, steps already done on that level) at a global step."""
+        for index, (resolution, steps) in enumerate(self.levels):
+            if step < steps:
+                return index, resolution, step
+            step -= steps
+        raise ValueError(f"step {step} lies beyond the end of the plan")
+
+    def resolution_of(self, step: int) -> int:
+        """Where a global step is taken: on its level, or on a coarser one to rehearse it."""
+        index, resolution, inside = self.level_of(step)
+        if index and self.rehearsal and inside % self.rehearsal == self.rehearsal - 1:
+            return self.levels[inside // self.rehearsal % index][0]
+        return resolution
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a global step; Muon multiplies it by `optimizer.SPEED`."""
+        index, _, inside = self.level_of(step)
+        steps = self.levels[index][1]
+        warm = min(1.0, (inside + 1) / min(100, max(1, steps // 10)))
+        fall = 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * inside / steps))
+        return float(self.learning_rate * 0.5**index * warm * fall)
+
+
+def training_times(count: int, rng: np.random.Generator, decisive: float = SHARE) -> np.ndarray:
+    """Stratified times: one uniform offset, mapped by the quantiles of the mixture density.
+
+    `decisive` of the mass is uniform on `DECISIVE`, the rest uniform on [1e-3, 1].
+    """
+    low, high = DECISIVE
+    knots = np.array([FIRST, low, high, END])
+    wide = (knots - FIRST) / (END - FIRST)
+    narrow = np.clip((knots - low) / (high - low), 0, 1)
+    cumulative = decisive * narrow + (1 - decisive) * wide
+    quantiles = (np.arange(count) + rng.random()) / count
+    return np.interp(quantiles, cumulative, knots)

@@ -1,0 +1,1 @@
+"""How the page is served: live runs, routes, hosts, endpoints."""

@@ -1,0 +1,115 @@
+"""The first picture, before gradio is there.
+
+Gradio puts its page together in the browser, out of some seventy files: seconds in which nothing
+is seen. What is put here into the head of the page lets the browser ask for our own scripts and
+for the recorded run at once, and draw it in the first tab's player; `hub.js` moves that player to
+its place as soon as gradio has made one.
+"""
+
+import html
+import json
+import re
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mldemo.ui.tab import UI, Tab, base, spec_of, template
+
+LOOKS = ("player", "opening")
+
+
+def modules(name: str) -> list[str]:
+    """The scripts that a script loads, itself first, as paths below `ui/`."""
+    found = [name]
+    for module in found:
+        text = (UI / module).read_text("utf-8")
+        imports = re.findall(r'^import .* from "(\..+)";', text, re.M)
+        paths = ((UI / module).parent.joinpath(path).resolve() for path in imports)
+        named = dict.fromkeys(path.relative_to(UI).as_posix() for path in paths)
+        found += [other for other in named if other not in found]
+    return found
+
+
+def links() -> str:
+    """What every page wants soon: its icon, the players' scripts."""
+    scripts = (f'<link rel="modulepreload" href="{base()}{m}">' for m in modules("static/hub.js"))
+    return "\n".join(['<link rel="icon" href="favicon.ico">', *scripts])
+
+
+def opening(tab: Tab, title: str) -> str:
+    """The player of `tab` and its recorded run under a title in Markdown; "" without a run."""
+    recording = tab.props.get("recording")
+    if recording is None:
+        return ""
+    known = modules("static/hub.js")
+    scripts = [m for m in modules(f"tabs/{tab.id}/{tab.id}.js") if m not in known]
+    heading, _, words = title.removeprefix("# ").partition("\n")
+    spec = html.escape(json.dumps(spec_of(tab)))
+    return "\n".join(
+        [
+            f'<link rel="preload" href="{base()}static/{recording}" as="fetch" crossorigin>',
+            *(f'<link rel="stylesheet" href="{base()}static/{name}.css">' for name in LOOKS),
+            *(f'<link rel="modulepreload" href="{base()}{m}">' for m in scripts),
+            f'<script type="module" src="{base()}static/opening.js"></script>',
+            f'<template id="md-opening-parts" data-spec="{spec}">',
+            f"<h1>{html.escape(heading)}</h1><p>{html.escape(words)}</p>{template(tab.id)}",
+            "</template>",
+        ]
+    )
+
+
+def without_wishes(query: str, tab: str) -> bool:
+    """Whether an address asks for nothing but the page: gradio's own `__theme` and the like pass.
+
+    A picture is shown to those only, since it would have to be taken back from the others.
+    """
+    asked = parse_qsl(query, keep_blank_values=True)
+    return all(name.startswith("__") or (name, value) == ("tab", tab) for name, value in asked)
+
+
+class Head:
+    """Middleware that completes the head of the page that gradio answers with.
+
+    texts: what is put into every page, and what only into one without wishes for `tab`.
+    root_path: as `launch` takes it. Gradio's page names its files relative to its own address,
+    which fails at a prefix without a slash at its end; with it they are named from the root.
+    """
+
+    def __init__(
+        self, app: ASGIApp, texts: tuple[str, str], tab: str, root_path: str | None
+    ) -> None:
+        self.app, self.texts, self.tab = app, texts, tab
+        self.base = urlsplit(root_path or ".").path.rstrip("/") + "/"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on everything but a page; hold a page until it is whole."""
+        start: Message | None = None
+        page = bytearray()
+
+        async def complete(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if headers.get("content-type", "").startswith("text/html"):
+                    start = message
+                    return
+            if start is None:
+                await send(message)
+                return
+            page.extend(message.get("body", b""))
+            if message.get("more_body", False):
+                return
+            query = scope.get("query_string", b"").decode("latin-1")
+            body = self._completed(page.decode(), query).encode()
+            MutableHeaders(scope=start)["Content-Length"] = str(len(body))
+            await send(start)
+            await send({"type": "http.response.body", "body": body})
+
+        await self.app(scope, receive, complete)
+
+    def _completed(self, page: str, query: str) -> str:
+        every, first = self.texts
+        head = f'<base href="{html.escape(self.base)}">\n{every}\n'
+        head += first if without_wishes(query, self.tab) else ""
+        return re.sub("<base [^>]*>", lambda _: head, page, count=1)

@@ -1,0 +1,69 @@
+"""Borrowed GPUs: on a ZeroGPU Space a live run asks for one for some seconds, or does without.
+
+There `spaces.GPU` forks a process that holds a GPU as long as a generator runs. Arguments and what
+is yielded are pickled; of an exception only its class comes back. Who has no quota left gets a
+`gradio.Error` before the first record.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import gradio as gr
+
+from mldemo.ui.server.live import SECONDS, Record, Source, sentence
+
+Decorator = Callable[..., Callable[[Source], Source]]
+START_SECONDS = 10  # to load a network and warm the GPU; a guess on the safe side
+PIXELS_PER_SECOND = 2e7  # pixel evaluations; a guess on the safe side too
+
+
+def borrowed_gpu() -> Decorator | None:
+    """`spaces.GPU` where it lends GPUs; elsewhere None. To be called before CUDA is looked for."""
+    with suppress(ImportError):
+        import spaces  # type: ignore[import-not-found]
+
+        if os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"):
+            return spaces.GPU
+    return None
+
+
+def seconds_for(query: Mapping[str, str]) -> int:
+    """How long a run may hold a GPU: by its network calls × pixels × images, at most `SECONDS`."""
+
+    def most(*names: str) -> float:
+        found = [1.0]
+        for name in names:
+            with suppress(ValueError):  # the run itself will say what is wrong
+                found.append(float(query.get(name, "")))
+        return max(found)
+
+    calls = most("steps") * (2 if query.get("sampler") == "heun" else 1)
+    work = calls * most("n", "finest") ** 2 * most("count")
+    return round(min(SECONDS, START_SECONDS + work / PIXELS_PER_SECOND))
+
+
+def on_borrowed(gpu: Decorator, there: Source, here: Source) -> Source:
+    """Records of `there` on a borrowed GPU, or those of `here` if none is lent."""
+
+    def run(query: Mapping[str, str]) -> Iterator[Record]:
+        try:
+            yield from there(query)
+        except ValueError as error:  # its words would not come back
+            yield {"kind": "error", "text": sentence(error)}, {}
+
+    lent = gpu(duration=seconds_for)(run)
+
+    def records(query: Any) -> Iterator[Record]:
+        begun = False
+        try:
+            for record in lent(dict(query)):
+                begun = True
+                yield record
+        except gr.Error as error:
+            if begun:
+                raise ValueError(f"the GPU was taken away: {sentence(error)}") from None
+            yield from here(query)
+
+    return records

@@ -1,0 +1,201 @@
+// Forward: a sheet to draw on, the run as two sheets, one picture under every prior, the spectrum.
+import { Pictures, spectrum } from "../../static/panels.js";
+import { REGIONS, Region, SHEET, clear, invert, line, open, pack, unpack } from "./pad.js";
+
+const PEN = 15, WAIT = 500; // width on a sheet of 256; ms after the last stroke
+const FOR = { t: ["denoise"], keep: ["extend"], method: ["extend", "inpaint"] };
+
+export function create({ root, player, view, runner }) {
+  const $ = (name) => root.querySelector(".md-" + name);
+  const pad = $("pad"), ink = Object.assign(document.createElement("canvas"), { width: SHEET, height: SHEET });
+  const region = new Region();
+  let drawn = false, clean = null, kept = null; // drawn: the sheet, not the digit, is what is given
+
+  // -------------------------------------------------------------- what the player shows
+  const bytes = (name) => () => {
+    const { resolution: n, count } = player.head, grey = player.frame().data[name];
+    return { grey, n, count, key: grey };
+  };
+  player.add(new Pictures($("x"), bytes("x")));
+  player.add(new Pictures($("x0"), bytes("x0")));
+  player.add(new Pictures($("kept"), () => kept && { ...kept, key: kept.grey }));
+  spectrum($("s"), player, (c, chart) => {
+    const { kind_of_edit: kind, keep } = player.head;
+    if (kind !== "extend" || keep < 1) return;
+    const x = Math.min(chart.box.r, chart.X(keep + 0.5));
+    c.globalAlpha = 0.15;
+    c.fillStyle = player.ink.accent;
+    c.fillRect(chart.box.l, chart.box.t, x - chart.box.l, chart.box.b - chart.box.t);
+    c.globalAlpha = 1;
+  });
+  const rows = []; // one canvas for each prior
+  function everyPrior(list) {
+    if (rows.length) return; // they are the same in every run
+    for (const [i, name] of list.entries()) {
+      const figure = document.createElement("figure"), caption = document.createElement("figcaption");
+      const frame = document.createElement("div"), canvas = document.createElement("canvas");
+      caption.textContent = name;
+      frame.className = "md-picture";
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", `The given picture under the ${name} prior`);
+      frame.append(canvas);
+      figure.append(caption, frame);
+      $("every").append(figure);
+      rows.push(player.add(new Pictures(canvas, () => {
+        const n = player.head.resolution, { every } = player.frame().data;
+        return { grey: every.subarray(i * n * n, (i + 1) * n * n), n, count: 1, key: every };
+      })));
+    }
+  }
+
+  // -------------------------------------------------------------- the sheet
+  function paint() {
+    const c = pad.getContext("2d");
+    c.imageSmoothingEnabled = drawn;
+    if (drawn) c.drawImage(ink, 0, 0);
+    else if (clean) c.drawImage(clean, 0, 0, SHEET, SHEET);
+    if (region.empty) return;
+    const side = SHEET / Math.sqrt(region.cells.length), perRow = SHEET / side;
+    c.fillStyle = getComputedStyle(root).getPropertyValue("--md-prior");
+    c.globalAlpha = 0.55;
+    region.cells.forEach((on, i) => {
+      if (on) c.fillRect((i % perRow) * side, Math.floor(i / perRow) * side, side, side);
+    });
+    c.globalAlpha = 1;
+  }
+  async function remember() { // the sheet into the link
+    try {
+      view.set("picture", drawn ? await pack(ink) : null);
+      view.set("region", region.text || null);
+    } catch (error) {
+      runner.alert(error.message);
+    }
+  }
+  let later = 0;
+  function again() { // compute anew, once nothing more is drawn for a moment
+    paint();
+    clearTimeout(later);
+    later = setTimeout(async () => {
+      await remember();
+      runner.start(runner.values);
+    }, WAIT);
+  }
+  const where = (event) => {
+    const box = pad.getBoundingClientRect();
+    return [((event.clientX - box.left) * SHEET) / box.width, ((event.clientY - box.top) * SHEET) / box.height];
+  };
+  const tool = $("tool");
+  let before = null;
+  function stroke(to) {
+    const what = tool.value;
+    if (what === "mark" || what === "unmark") region.mark(to, what === "mark");
+    else {
+      if (!drawn) { // the first stroke goes on top of what is shown
+        if (clean) ink.getContext("2d").drawImage(clean, 0, 0, SHEET, SHEET);
+        else clear(ink);
+        drawn = true;
+      }
+      line(ink, before, to, what === "draw" ? "#fff" : "#000", what === "draw" ? PEN : 2 * PEN);
+    }
+    before = to;
+    paint();
+  }
+  pad.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    clearTimeout(later);
+    pad.setPointerCapture(event.pointerId);
+    before = where(event);
+    stroke(before);
+  });
+  pad.addEventListener("pointermove", (event) => {
+    if (!before) return;
+    for (const e of event.getCoalescedEvents?.() ?? [event]) stroke(where(e));
+  });
+  const lift = () => { if (before) { before = null; again(); } };
+  pad.addEventListener("pointerup", lift);
+  pad.addEventListener("pointercancel", lift);
+
+  const on = (name, action) => $(name).addEventListener("click", action);
+  on("pad-new", () => { clear(ink); drawn = true; region.fill(REGIONS.none); tool.value = "draw"; again(); });
+  on("pad-digit", () => { drawn = false; again(); });
+  on("pad-invert", () => {
+    if (!drawn && clean) ink.getContext("2d").drawImage(clean, 0, 0, SHEET, SHEET);
+    drawn = true;
+    invert(ink);
+    again();
+  });
+  on("pad-open", () => $("pad-file").click());
+  $("pad-file").addEventListener("change", async (event) => {
+    const [file] = event.target.files;
+    event.target.value = "";
+    if (!file) return;
+    try {
+      await open(ink, file);
+      drawn = true;
+      again();
+    } catch (error) {
+      runner.alert(error.message);
+    }
+  });
+  $("region").addEventListener("change", (event) => {
+    const shape = REGIONS[event.target.value];
+    if (!shape) return;
+    region.fill(shape);
+    event.target.value = "";
+    again();
+  });
+
+  // -------------------------------------------------------------- between link, form and run
+  function suit(values) { // show the controls that matter, and give the pencil its use
+    for (const [name, kinds] of Object.entries(FOR)) {
+      const block = document.getElementById("forward-" + name);
+      if (block) block.style.display = kinds.includes(values.kind) ? "" : "none";
+    }
+    $("kept-figure").hidden = values.kind !== "extend";
+    $("region").closest("label").hidden = values.kind !== "inpaint";
+    for (const option of tool.options)
+      if (option.value.endsWith("mark")) option.hidden = option.disabled = values.kind !== "inpaint";
+    if (values.kind === "inpaint") {
+      if (region.empty) region.fill(REGIONS.right);
+      if (tool.value === "draw") tool.value = "mark";
+    } else if (tool.value.endsWith("mark")) tool.value = "draw";
+    view.set("region", (values.kind === "inpaint" && region.text) || null);
+    paint();
+  }
+  region.text = view.get("region") ?? "";
+  const words = view.get("picture");
+  const ready = words ? unpack(ink, words).then(() => { drawn = true; paint(); }, () => {
+    view.set("picture", null);
+    runner.alert("The picture in the link cannot be read.");
+  }) : Promise.resolve();
+  root.querySelector(".md-copy-command").hidden = true; // the command line has no pencil
+
+  return {
+    idle: () => ready.then(() => runner.start(runner.values)),
+    ask: (query) => {
+      suit(runner.values);
+      if (view.get("picture")) query.set("picture", view.get("picture"));
+      if (view.get("region")) query.set("region", view.get("region"));
+    },
+    changed: suit,
+    begin: (head) => { clean = kept = null; everyPrior(head.priors); },
+    record: (record) => {
+      const { n, data } = record;
+      clean = asCanvas(data.clean, n);
+      kept = data.kept ? { grey: data.kept, n, count: 1 } : null;
+      paint();
+      player.redraw(true);
+    },
+    words: (h) => [h.prior + " prior", h.resolution + "²",
+      { denoise: `up to t, then ${h.solver_steps} steps`, extend: `|k| ≤ ${h.keep} kept, ${h.solver_steps} steps`,
+        inpaint: `region filled, ${h.solver_steps} steps` }[h.kind_of_edit], h.sampler, "seed " + h.seed],
+  };
+}
+
+function asCanvas(grey, n) {
+  const canvas = Object.assign(document.createElement("canvas"), { width: n, height: n });
+  const c = canvas.getContext("2d"), image = c.createImageData(n, n);
+  for (const [i, v] of grey.entries()) image.data.set([v, v, v, 255], 4 * i);
+  c.putImageData(image, 0, 0);
+  return canvas;
+}

@@ -1,0 +1,71 @@
+// Resolution: a row of pictures for each prior, restrictions of the finer ones below.
+import { Pictures, make } from "../../static/panels.js";
+
+export function create({ root, player, view, runner }) {
+  const area = root.querySelector(".md-panels"), show = root.querySelector(".md-show");
+  show.value = view.get("show") === "x0" ? "x0" : "x";
+  show.addEventListener("change", () => {
+    view.set("show", show.value === "x0" ? "x0" : null);
+    player.redraw(true);
+  });
+  let built = "";
+
+  function picture(parent, label, pick) {
+    const canvas = make("canvas", make("div", parent, "md-picture"));
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", label);
+    player.add(new Pictures(canvas, pick));
+    return canvas;
+  }
+  function cell(row, head, finer) {
+    const box = make("figure", row, "md-level"), { track, resolution: n } = head;
+    make("figcaption", box).innerHTML = `<b>x<sub>${n}</sub></b>`;
+    picture(box, `${head.prior} prior on the grid ${n} by ${n}`, () => {
+      const grey = player.frame(track)?.data[show.value];
+      return grey && { grey, n, count: 1, key: grey };
+    }).classList.add(`md-${head.prior === "standard" ? "white" : "smooth-prior"}-${n}`);
+    const below = make("div", box, "md-below");
+    if (!finer) return;
+    const small = make("div", below, "md-small");
+    picture(small, `the grid ${2 * n} restricted to ${n}`, () => {
+      const grey = player.frame(track + 1)?.data["low_" + show.value];
+      return grey && { grey, n, count: 1, key: grey };
+    });
+    const words = make("p", below, "md-gap");
+    words.innerHTML = `P<sub>${n}</sub> x<sub>${2 * n}</sub><br><b class="md-number">–</b>`;
+    const number = words.querySelector(".md-number");
+    number.dataset.pair = `${head.prior}-${n}`;
+    player.add({ draw: () => {
+      const gap = player.frame(track + 1)?.["gap_" + show.value];
+      const text = gap === undefined ? "–" : percent(gap);
+      if (number.textContent !== text) number.textContent = text;
+      number.classList.toggle("md-large", gap > 0.2);
+    } });
+  }
+  function build(heads, rows, per) {
+    area.replaceChildren();
+    player.panels = [];
+    for (let r = 0; r < rows; r++) {
+      const first = heads[r * per];
+      const title = make("p", area, "md-row-title");
+      title.innerHTML = `<b>${r ? "white noise" : first.prior + " prior"}</b> ${first.scoreLabel}, `
+        + (r ? "not trace class" : "trace class");
+      const row = make("div", area, "md-level-row");
+      row.style.setProperty("--md-levels", per);
+      for (let i = 0; i < per; i++) cell(row, heads[r * per + i], i + 1 < per);
+    }
+  }
+  function begin(head) {
+    if (head.track + 1 < head.tracks) return;
+    const { heads } = player, key = heads.map((h) => h.prior + h.resolution + h.score).join();
+    if (key === built) return;
+    built = key;
+    build(heads, head.tracks / head.per_row, head.per_row);
+  }
+  const idle = () => runner.start(runner.values);
+  return {
+    begin, idle,
+    words: (h) => [h.prior + " prior and white noise", h.steps + " steps", h.sampler, "seed " + h.seed],
+  };
+}
+const percent = (v) => (v < 0.0001 ? (100 * v).toExponential(0) : (100 * v).toPrecision(2)) + " %";

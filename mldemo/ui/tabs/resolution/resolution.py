@@ -1,0 +1,111 @@
+"""Resolution: one function on many grids under one playhead, with trace-class and white noise."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from mldemo.pipeline import Frame, Run, checkpoints_for, prepare
+from mldemo.request import Request
+from mldemo.space.priors import PRIORS, Standard
+from mldemo.space.spectral import resample
+from mldemo.ui.fields import Choice, Whole, seed_field
+from mldemo.ui.limits import check_work, checked
+from mldemo.ui.server.live import Record
+from mldemo.ui.tab import Place, Tab
+from mldemo.ui.tabs.watch.watch import names, sampler_field
+from mldemo.ui.wire import frame_record, grey, head_record
+
+LEVELS = (16, 32, 64, 128, 256)
+SCORES = [("learned where there is a checkpoint", "learned"), ("Gaussian, exact", "gaussian")]
+PLAIN = 1  # a seed whose digit is plain on every grid
+
+
+def mismatch(fine: Tensor, coarse: Tensor) -> float:
+    """‖P_N x_M - x_N‖/‖x_N‖ for x_M (B, 1, M, M) and x_N (B, 1, N, N), M ≥ N."""
+    low = resample(fine, coarse.shape[-1])
+    return float((low - coarse).norm() / coarse.norm().clamp(min=1e-30))
+
+
+def requests(values: dict[str, Any], place: Place) -> list[Request]:
+    """One request per prior and level, coarse to fine; white noise in the second half."""
+    levels = [n for n in LEVELS if n <= values["finest"]]
+    common = {key: values[key] for key in ("steps", "sampler", "seed")} | {"count": 1}
+    out = []
+    for prior in (values["prior"], Standard.name):
+        learned = names(place) and checkpoints_for(prior, place.folder)
+        score = "learned" if learned and values["score"] == "learned" else "gaussian"
+        for n in levels:
+            wanted = {**common, "prior": prior, "resolution": n, "score": score}
+            out.append(checked(wanted, LEVELS[-1]))
+    check_work(sum(request.work for request in out))
+    return out
+
+
+def snippet(values: dict[str, Any], first: Request, place: Place) -> str:
+    """Python for the first row: `shown[N]` holds the pixels of x̂₀ on level N."""
+    return f"""\
+import torch
+
+from mldemo import Request, prepare
+from mldemo.pipeline import pixels
+
+shown = {{}}
+for resolution in {[n for n in LEVELS if n <= values["finest"]]}:
+    request = Request(
+        prior={first.prior!r}, resolution=resolution, steps={first.steps},
+        sampler={first.sampler!r}, count=1, seed={first.seed}, score={first.score!r},
+    )
+    frames = prepare(request, device={place.device.type!r}).frames()
+    shown[resolution] = torch.stack([pixels(frame.x0[:, 0]) for frame in frames])
+    print(resolution, shown[resolution].shape)
+"""
+
+
+def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
+    """All levels step by step; each frame is compared with the one on the level below."""
+    runs: list[Run] = []
+    for request in requests(values, place):
+        runs.append(prepare(request, place.device, place.folder))
+    levels = len(runs) // 2
+    python = snippet(values, runs[0].request, place)
+    for track, run in enumerate(runs):
+        head, arrays = head_record(run, "live", track=track, tracks=len(runs), per_row=levels)
+        yield {**head, "python": python}, arrays
+    streams, coarser = [run.frames() for run in runs], None
+    for _ in range(runs[0].request.steps + 1):
+        for track, stream in enumerate(streams):
+            frame = next(stream)
+            coarser = None if track % levels == 0 else coarser
+            yield compared(frame, coarser, track)
+            coarser = frame
+    yield {"kind": "end", "last": True}, {}
+
+
+def compared(frame: Frame, coarser: Frame | None, track: int) -> Record:
+    """A frame with its restriction to the level below and how far that is from the one there."""
+    meta, arrays = frame_record(frame, track)
+    if coarser is not None:
+        for key in ("x", "x0"):
+            fine, coarse = getattr(frame, key), getattr(coarser, key)
+            meta[f"gap_{key}"] = mismatch(fine, coarse)
+            arrays[f"low_{key}"] = grey(resample(fine, coarse.shape[-1]))
+    return meta, arrays
+
+
+def tab(place: Place) -> Tab:
+    """The tab; the first prior is any but white noise."""
+    options = [(name, name) for name in PRIORS if name != Standard.name]
+    return Tab(
+        id="resolution",
+        title="Resolution",
+        fields=(
+            Choice("prior", "Prior beside white noise", Request.prior, options, menu=True),
+            Choice("score", "Score", "learned", SCORES),
+            Choice("finest", "Finest level", 128, [(str(n), n) for n in LEVELS[1:]]),
+            sampler_field(),
+            Whole("steps", "Steps", 12, 2, 50),
+            seed_field(PLAIN),
+        ),
+        source=source,
+    )

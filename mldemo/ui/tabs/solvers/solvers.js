@@ -1,0 +1,163 @@
+// Solvers: recorded errors of all samplers, one curve computed now, theory lines, tables.
+import { Chart, DASHES, INKS, decades } from "../../static/panels.js";
+
+const THEORY = [1, 5];
+const COLUMN = { steps: 0, calls: 1, w2: 2, to_limit: 3 };
+
+export function create({ root, player, spec, view }) {
+  const $ = (name) => root.querySelector(".md-" + name);
+  const { study } = spec.props, samplers = Object.entries(study?.samplers ?? {});
+  const inkOf = (name) => INKS[samplers.findIndex(([other]) => other === name)] ?? "x";
+  const state = { error: "w2", cost: "steps", theory: true };
+
+  // -------------------------------------------------------------- the curves
+  const rows = (sampler) => (state.error === "error" ? sampler.mixture : sampler.gaussian);
+  function cost(row, sampler) {
+    return state.cost === "seconds" ? row.calls * sampler.seconds_per_call : row[state.cost];
+  }
+  const recorded = () => samplers.map(([name, sampler], i) => ({
+    name: sampler.label, order: sampler.order, ink: inkOf(name), dash: DASHES[i % 4],
+    points: rows(sampler).map((row) => [cost(row, sampler), row[state.error]]),
+  }));
+  function live() { // the points up to the playhead
+    const frame = player.frame(), h = player.head;
+    if (!frame || state.error === "error") return null;
+    const { points } = frame.data, pace = study?.samplers[h.sampler]?.seconds_per_call, out = [];
+    if (state.cost === "seconds" && !pace) return null; // no cost of it was recorded
+    for (let i = 0; i < points.length; i += 4) {
+      const at = points[i + COLUMN[state.cost === "seconds" ? "calls" : state.cost]];
+      out.push([state.cost === "seconds" ? at * pace : at, points[i + COLUMN[state.error]]]);
+    }
+    return { name: `${h.label}, now`, ink: "ink", width: 4, points: out };
+  }
+  function theory(curves) { // through an inner point of each, with the slope of its order
+    return curves.map(({ points, order, ink }) => {
+      const [x, y] = points[Math.floor(0.6 * points.length)];
+      const line = [points[0][0], points.at(-1)[0]].map((v) => [v, y * (x / v) ** order]);
+      return { ink, dash: THEORY, width: 1.6, points: line };
+    });
+  }
+  const bounds = (curves, index) => {
+    const all = curves.flatMap((c) => c.points.map((p) => p[index])).filter((v) => v > 0);
+    return [Math.min(...all), Math.max(...all)];
+  };
+  const words = { steps: "steps", calls: "network calls", seconds: "CPU seconds for 16 images at 32²" };
+  player.add(new Chart($("errors"), {
+    layout: () => {
+      const curves = recorded(), now = live();
+      const all = now ? [...curves, now] : curves;
+      if (!all.length) return null;
+      const [low, high] = bounds(all, 1);
+      const x = bounds(all, 0);
+      return {
+        x: [x[0] * 0.9, x[1] * 1.1], y: [10 ** Math.floor(Math.log10(low)), Math.min(10, high * 1.5)],
+        logX: true, logY: true, label: words[state.cost], ticksX: ticks(x), legendBelow: true,
+        legendLeft: true, curves: [...curves, ...(state.theory ? theory(curves) : [])],
+      };
+    },
+    moving: () => [live()].filter(Boolean),
+    over: (c, chart) => {
+      const now = live();
+      if (!now) return;
+      c.fillStyle = player.ink.ink;
+      for (const [x, y] of now.points) {
+        c.beginPath();
+        c.arc(chart.X(x), chart.Y(y), 3.6 * chart.ratio, 0, 7);
+        c.fill();
+      }
+    },
+  }));
+  player.add(new Chart($("levels"), {
+    layout: () => {
+      if (!study) return null;
+      const { levels, rows: all } = study.discretisation;
+      const curves = all.map((row, i) => ({
+        name: "s = " + row.exponent, ink: INKS[i % 4], dash: DASHES[i % 4],
+        points: levels.map((n, j) => [n, row.w2[j]]),
+      }));
+      const lines = all.map((row, i) => {
+        const [n, m] = [levels[0], levels.at(-1)], y = row.w2.at(-1);
+        return { ink: INKS[i % 4], dash: THEORY, width: 1.6, points: [[n, y * (n / m) ** row.theory], [m, y]] };
+      });
+      const [low] = bounds(curves, 1);
+      return {
+        x: [levels[0], 1.1 * levels.at(-1)], y: [10 ** Math.floor(Math.log10(low)), 1.2], logX: true, logY: true,
+        label: "level N", legendBelow: true, legendLeft: true,
+        curves: [...curves, ...(state.theory ? lines : [])],
+      };
+    },
+  }));
+
+  // -------------------------------------------------------------- the tables
+  function table(name, caption, head, body) {
+    const box = $(name), cells = (tag, list) => list.map((v, i) => {
+      const cell = document.createElement(i || tag === "th" ? tag : "th");
+      if (cell.tagName === "TH") cell.scope = tag === "th" ? "col" : "row";
+      cell.textContent = v;
+      return cell;
+    });
+    const row = (tag, list) => {
+      const line = document.createElement("tr");
+      line.append(...cells(tag, list));
+      return line;
+    };
+    box.caption.textContent = caption;
+    box.tHead.replaceChildren(row("th", head));
+    box.tBodies[0].replaceChildren(...body.map((list) => row("td", list)));
+  }
+  const short = (v) => (v === undefined ? "–" : v < 1e-3 ? v.toExponential(1).replace("-", "−") : v.toPrecision(2));
+  const signed = (v) => v.toFixed(2).replace("-", "−");
+  function tables() {
+    if (!study) return;
+    const { setting } = study;
+    const at = (sampler, calls) => { // the finest run that needs no more calls than that
+      const fit = sampler.gaussian.filter((row) => row.calls <= calls);
+      return short(fit.at(-1)?.w2);
+    };
+    table("cost", `Recorded: digits' mean and spectrum, ${setting.prior.name} prior, ${setting.resolution}². `
+      + "CPU seconds: the checkpoint's network, 16 images, one thread",
+      ["sampler", ...samplers.map(([, s]) => s.label)],
+      [
+        ["order", (s) => s.order],
+        ["slope W₂", (s) => signed(s.gaussian_slope.slope)],
+        ["slope path", (s) => signed(s.mixture_slope.slope)],
+        ["error ≤ 20 calls", (s) => at(s, 20)],
+        ["≤ 40", (s) => at(s, 40)],
+        ["≤ 80", (s) => at(s, 80)],
+        ["calls, 20 steps", (s) => Math.round(s.seconds_20_steps / s.seconds_per_call)],
+        ["CPU s", (s) => s.seconds_20_steps.toPrecision(2)],
+      ].map(([name, value]) => [name, ...samplers.map(([, s]) => value(s))]));
+    table("slopes", "W₂(η, η_N): slope from N = 32 to 256", ["exponent s", "measured", "theory −(s − 1)"],
+      study.discretisation.rows.map((r) => [r.exponent, signed(r.slope), signed(r.theory)]));
+  }
+
+  // -------------------------------------------------------------- what is shown
+  const kind = $("error-kind"), against = $("cost-kind"), lines = $("theory");
+  const wish = { error: view.get("error"), cost: view.get("against") };
+  if ([...kind.options].some((o) => o.value === wish.error)) kind.value = wish.error;
+  if ([...against.options].some((o) => o.value === wish.cost)) against.value = wish.cost;
+  lines.checked = view.get("theory") !== "0";
+  function chosen(write = true) {
+    Object.assign(state, { error: kind.value, cost: against.value, theory: lines.checked });
+    if (write) {
+      view.set("error", state.error === "w2" ? null : state.error);
+      view.set("against", state.cost === "steps" ? null : state.cost);
+      view.set("theory", state.theory ? null : 0);
+    }
+    player.redraw(true);
+  }
+  for (const box of [kind, against, lines]) box.addEventListener("change", () => chosen());
+  chosen(false);
+  tables();
+  return {
+    words: (h) => [h.label, h.prior + " prior", h.resolution + "²", study ? "thin: recorded" : "no record here"],
+  };
+}
+
+function ticks([low, high]) {
+  const out = [];
+  for (const [v, word] of decades([low / 10, high])) if (v >= low * 0.9) out.push([v, v >= 1 && v < 1e4 ? String(v) : word]);
+  for (let d = 10 ** Math.floor(Math.log10(low)); d <= high; d *= 10)
+    for (const m of [2, 5]) if (m * d >= low && m * d <= high) out.push([m * d, String(Number((m * d).toPrecision(1)))]);
+  return out;
+}

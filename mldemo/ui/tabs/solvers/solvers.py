@@ -1,0 +1,82 @@
+"""Solvers: error against steps with exact scores, recorded for all samplers and live for one."""
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mldemo.diffusion.samplers import SAMPLERS
+from mldemo.space.priors import PRIORS
+from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
+from mldemo.ui.fields import Choice
+from mldemo.ui.server.live import Record
+from mldemo.ui.tab import Place, Tab
+from mldemo.ui.tabs.watch.watch import sampler_field
+
+RECORD = Path(__file__).with_name("solvers.json")
+
+
+@lru_cache(maxsize=1)
+def recorded(path: Path = RECORD) -> dict[str, Any] | None:
+    """The record of `python -m mldemo study solvers`, or None if it was not shipped."""
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+
+def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
+    """The W2 errors of one sampler, computed now: a frame per step count, all points so far."""
+    sampler, prior, n = values["sampler"], values["prior"], values["n"]
+    yield (
+        {
+            "kind": "head",
+            "mode": "live",
+            "device": "cpu",  # in double precision, which not every GPU has
+            "steps": len(STEPS) - 1,
+            "checkpoint": None,
+            "score": "gaussian",
+            "scoreLabel": "exact score of a Gaussian",
+            "sampler": sampler,
+            "label": SAMPLERS[sampler],
+            "prior": prior,
+            "resolution": n,
+            "command": "python -m mldemo study solvers --out solvers.json",
+            "python": snippet(sampler, prior, n),
+        },
+        {},
+    )
+    problem = bundled_gaussian(prior, n, place.folder)
+    points: list[list[float]] = []
+    for step, row in enumerate(gaussian_curve(problem, sampler)):
+        points.append([row["steps"], row["calls"], row["w2"], row["to_limit"]])
+        meta = {"kind": "frame", "track": 0, "step": step, "time": 0.0, "alpha": 1.0, "sigma": 0.0}
+        yield meta, {"points": np.array(points, np.float32)}
+    yield {"kind": "end", "last": True}, {}
+
+
+def snippet(sampler: str, prior: str, resolution: int) -> str:
+    """Python that computes the same curve."""
+    return f"""\
+from mldemo.studies.solvers import bundled_gaussian, gaussian_curve
+
+for point in gaussian_curve(bundled_gaussian({prior!r}, {resolution}), {sampler!r}):
+    print(point)
+"""
+
+
+def tab(place: Place) -> Tab:
+    """The tab; its curve is computed as soon as it is opened."""
+    return Tab(
+        id="solvers",
+        title="Solvers",
+        fields=(
+            sampler_field(),
+            Choice("prior", "Prior", "bessel", [(p, p) for p in PRIORS], menu=True),
+            Choice("n", "Resolution", 32, [(str(n), n) for n in (8, 16, 32, 64)]),
+        ),
+        source=source,
+        props={"study": recorded()},
+        eager=True,
+        start="Compute",
+    )

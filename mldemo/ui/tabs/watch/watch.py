@@ -1,0 +1,92 @@
+"""Watch: noise becomes digits, with spectrum and signal-to-noise ratio under the same playhead."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mldemo.diffusion.samplers import SAMPLERS
+from mldemo.pipeline import checkpoints_for, prepare
+from mldemo.request import GUIDANCE, LARGEST_GUIDANCE, Request
+from mldemo.space.priors import PRIORS
+from mldemo.store.checkpoints import checkpoint_names, manifest_entry
+from mldemo.ui.fields import Choice, Number, Whole, seed_field
+from mldemo.ui.limits import checked
+from mldemo.ui.server.live import Record
+from mldemo.ui.tab import Place, Tab
+from mldemo.ui.wire import RECORDING, run_records
+
+SCORES = [("learned", "learned"), ("Gaussian", "gaussian"), ("empirical", "empirical")]
+AUTO = "auto"  # the default checkpoint of the prior
+
+
+def names(place: Place) -> list[str]:
+    """The checkpoints that are there; none if the folder holds no manifest."""
+    try:
+        return checkpoint_names(place.folder)
+    except ValueError:
+        return []
+
+
+def checkpoint_field(place: Place) -> Choice:
+    """Which checkpoint, by the levels that it was trained on."""
+    options: list[tuple[str, str]] = [("the prior's finest", AUTO)]
+    for name in names(place):
+        entry = manifest_entry(name, place.folder)
+        levels = [str(resolution) for resolution, _ in entry["levels"]]
+        only = " only" if len(levels) == 1 else ""
+        options.append((f"{name} · trained at {' → '.join(levels)}{only}", name))
+    return Choice("checkpoint", "Checkpoint", AUTO, options, menu=True)
+
+
+def prior_field(place: Place) -> Choice:
+    """Every prior, those with a checkpoint first."""
+    known = names(place)
+    trained = [p for p in PRIORS if known and checkpoints_for(p, place.folder)]
+    rest = [p for p in PRIORS if p not in trained]
+    options = [(p, p) for p in trained] + [(f"{p} (exact scores only)", p) for p in rest]
+    return Choice("prior", "Prior", Request.prior, options, menu=True)
+
+
+def sampler_field() -> Choice:
+    """The samplers by their names in the literature."""
+    options = [(label, name) for name, label in SAMPLERS.items()]
+    return Choice("sampler", "Sampler", Request.sampler, options, menu=True)
+
+
+def request_of(values: dict[str, Any]) -> Request:
+    """The checked request behind the values of the form."""
+    values = dict(values, resolution=values["n"])
+    del values["n"]
+    if values["score"] != "learned" or values["checkpoint"] == AUTO:
+        values["checkpoint"] = None
+    return checked(values)
+
+
+def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
+    """Denoise, one record per solver state."""
+    run = prepare(request_of(values), place.device, place.folder)
+    yield from run_records(run, "live")
+
+
+def tab(place: Place) -> Tab:
+    """The tab with the checkpoints of this place."""
+    known = names(place)
+    return Tab(
+        id="watch",
+        title="Watch",
+        fields=(
+            Choice("score", "Score (two are exact)", "learned", SCORES),
+            prior_field(place),
+            checkpoint_field(place),
+            Choice("n", "Resolution", 32, [(str(n), n) for n in (8, 16, 32, 64, 128)]),
+            Choice("count", "Images", 16, [(str(n), n) for n in (1, 4, 9, 16)]),
+            sampler_field(),
+            Whole("steps", "Steps", 20, 2, 100),
+            seed_field(Request.seed),
+            Number("guidance", "Guidance (1: as trained)", GUIDANCE, 0, LARGEST_GUIDANCE, 0.05),
+        ),
+        source=source,
+        props={
+            "recording": f"recordings/{RECORDING.name}" if RECORDING.is_file() else None,
+            "trained": {p: checkpoints_for(p, place.folder) if known else [] for p in PRIORS},
+        },
+    )
