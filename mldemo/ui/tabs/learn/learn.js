@@ -15,11 +15,11 @@ export function create({ root, player, spec }) {
       if (!panel) return null;
       const points = (values) => levels.map((n, i) => [n, values[i]]);
       return {
-        x: [levels[0], 1.1 * levels.at(-1)], y: around([data.lipschitz, data.evidence], 14), logX: true,
+        x: [levels[0], 1.1 * levels.at(-1)], y: around([data.lipschitz, data.along_noise], 14), logX: true,
         logY: true, label: panel.label, legendBelow: true,
         curves: [
           { points: points(data.lipschitz), ink: "one", width: 3, name: panel.lipschitz },
-          { points: points(data.evidence), ink: "two", dash: [9, 5], width: 2.6, name: panel.evidence },
+          { points: points(data.along_noise), ink: "two", dash: [9, 5], width: 2.6, name: panel.alongNoise },
         ],
       };
     },
@@ -28,9 +28,10 @@ export function create({ root, player, spec }) {
     const h = player.head;
     if (!panel || !h) return;
     const round = (v) => String(Number(v.toFixed(2)));
-    const values = { a: round(h.a), cm: round(h.cm), lip: round(h.lip) };
-    $("verdict").textContent = fill(panel.regimes[h.regime], values);
-    $("verdict").classList.toggle("md-fails", h.regime !== "strong");
+    const [coarse, fine] = h.levels_shown.slice(-2), same = (100 * h.same).toFixed(1);
+    const values = { a: round(h.a), cm: round(h.cm), lip: round(h.lip), coarse, fine, same };
+    $("verdict").textContent = `${fill(panel.regimes[h.regime], values)} ${fill(panel.agreement, values)}`;
+    $("verdict").classList.toggle("md-fails", h.regime === "nowhere");
     root.dataset.regime = h.regime;
   }
   load().then((all) => {

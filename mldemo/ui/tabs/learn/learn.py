@@ -10,12 +10,17 @@ from typing import Any
 
 import torch
 
-from mldemo.diffusion.sde import Schedule
 from mldemo.pipeline import default_statistics
 from mldemo.space.spectral import multiplicity, radius
 from mldemo.ui.fields import Number
 from mldemo.ui.server.live import Record
 from mldemo.ui.tab import Place, Tab
+from mldemo.ui.tabs.learn.two_points import (
+    agreement,
+    lipschitz,
+    lipschitz_along_noise,
+    regime,
+)
 from mldemo.ui.wire import floats
 
 LEVELS = (8, 16, 32, 64, 128, 256)
@@ -23,43 +28,8 @@ TIME = 0.3
 FINE, COARSE = 64, 7  # the level and the last frequency of the lesson on coarse levels
 
 
-def power_sum(exponent: float, resolution: int) -> float:
-    """Σ |k|^exponent over the modes k ≠ 0 of level N; bounded in N iff exponent < -2."""
-    r = radius(resolution)
-    terms = torch.where(r > 0, r.clamp(min=1) ** exponent, 0.0)
-    return float((multiplicity(resolution) * terms).sum())
-
-
-def lipschitz(s: float, a: float, resolution: int, time: float = TIME) -> float:
-    """Lipschitz constant in L² of D(·, t) on level N when the data are two functions.
-
-    D = E[X_0 | X_t] for X_0 = f or g with probability ½, |f_k - g_k|² = |k|^(-2a) and
-    q_k = |k|^(-2s), k ≠ 0. With Δ = f - g and m = (f + g)/2,
-
-        D(x, t) = m + ½Δ tanh((α/2σ²)⟨Q⁻¹Δ, x - αm⟩),   Lip D = (α/4σ²) ‖Δ‖ ‖Q⁻¹Δ‖,
-
-    so it is bounded in N iff a > 2s + 1 (given a > 1).
-    """
-    t, schedule = torch.tensor(time, dtype=torch.float64), Schedule()
-    factor = float(schedule.alpha(t) / (4 * schedule.sigma(t) ** 2))
-    norms = power_sum(-2 * a, resolution) * power_sum(4 * s - 2 * a, resolution)
-    return factor * norms**0.5
-
-
-def evidence(s: float, a: float, resolution: int) -> float:
-    """‖Q^(-1/2)Δ‖² on level N: bounded, so that the two noisy laws overlap, iff a > s + 1."""
-    return power_sum(2 * s - 2 * a, resolution)
-
-
-def regime(s: float, a: float) -> str:
-    """What holds as N → ∞: "strong" (D is Lipschitz), "weak" (it is not), "singular" (no D)."""
-    # to the sliders' step, which floating point does not hold exactly
-    a, s = round(a, 6), round(s, 6)
-    return "strong" if a > round(2 * s + 1, 6) else "weak" if a > round(s + 1, 6) else "singular"
-
-
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
-    """Both sums on every level."""
+    """Both Lipschitz constants on every level; how often runs on the finest two levels agree."""
     s, a = values["s"], values["a"]
     head = {
         "kind": "head",
@@ -71,15 +41,20 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
         "time": TIME,
     }
     head |= {"levels_shown": LEVELS, "regime": regime(s, a), "cm": s + 1, "lip": 2 * s + 1}
+    head |= {"same": agreement(s, a, *LEVELS[-2:])}
     python = f"""\
-from mldemo.ui.tabs.learn.learn import LEVELS, evidence, lipschitz
+from mldemo.ui.tabs.learn.two_points import agreement, lipschitz, lipschitz_along_noise
 
-for level in LEVELS:
-    print(level, lipschitz({s}, {a}, level), evidence({s}, {a}, level))
+case = {s}, {a}
+for level in {LEVELS}:
+    print(level, lipschitz(*case, level, {TIME}), lipschitz_along_noise(*case, level, {TIME}))
+print(agreement(*case, {LEVELS[-2]}, {LEVELS[-1]}))
 """
-    lips = torch.tensor([lipschitz(s, a, n) for n in LEVELS])
-    sums = torch.tensor([evidence(s, a, n) for n in LEVELS])
-    curves = {"lipschitz": floats(lips), "evidence": floats(sums)}
+    constants = {"lipschitz": lipschitz, "along_noise": lipschitz_along_noise}
+    curves = {
+        name: floats(torch.tensor([constant(s, a, n, TIME) for n in LEVELS]))
+        for name, constant in constants.items()
+    }
     yield {**head, "command": "", "python": python}, curves
     yield {"kind": "frame", "step": 0, "time": TIME, "alpha": 1.0, "sigma": 1.0}, {}
     yield {"kind": "end", "last": True}, {}
