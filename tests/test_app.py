@@ -82,8 +82,8 @@ def test_foreign_hosts_are_refused_and_files_stay_inside(app: str) -> None:
     assert httpx.get(app, headers={"Host": "evil.example"}).status_code == 400
     assert httpx.get(app, headers={"Host": "a-b.hf.space"}).status_code == 200
     page = httpx.get(app).text
-    base = page[page.index("mldemo/") :].split("hub.js")[0].split("'")[-1]
-    assert httpx.get(f"{app}/{base}hub.js").status_code == 200
+    base = page[page.index("mldemo/") :].split("page.js")[0].split("'")[-1]
+    assert httpx.get(f"{app}/{base}page.js").status_code == 200
     assert (STATIC.parent / "app.py").is_file()
     assert httpx.get(f"{app}/{base}..%2fapp.py").status_code == 404
     assert httpx.get(f"{app}/{base}../tabs/watch/watch.py").status_code == 404

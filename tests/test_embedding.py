@@ -97,8 +97,8 @@ def test_a_prefix_without_its_slash(app: str, browser: Browser) -> None:
 def test_a_proxy_that_keeps_its_prefix(app: str) -> None:
     """The same files and runs are there under the whole path."""
     page = httpx.get(f"{app}{PREFIX}/").text
-    base = page[page.index("mldemo/") :].split("hub.js")[0]
-    assert httpx.get(f"{app}{PREFIX}/{base}hub.js").status_code == 200
+    base = page[page.index("mldemo/") :].split("page.js")[0]
+    assert httpx.get(f"{app}{PREFIX}/{base}page.js").status_code == 200
     answer = httpx.get(f"{app}{PREFIX}/mldemo/live/watch?{RUN.partition('&')[2]}", timeout=60)
     assert [meta["kind"] for meta, _ in decode(answer.content)][-1] == "end"
 

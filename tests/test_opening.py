@@ -21,7 +21,7 @@ def test_the_scripts_are_named_with_all_that_they_load() -> None:
     assert found[0] == "tabs/watch/watch.js"
     assert {"static/panels.js", "tabs/watch/fft.js"} <= set(found)
     shared = {"static/runner.js", "static/player.js", "static/stream.js"}
-    assert shared <= set(modules("static/hub.js"))
+    assert shared <= set(modules("static/page.js"))
     assert len(set(found)) == len(found)
     assert all((UI / name).is_file() for name in found)
 

@@ -21,7 +21,7 @@ from mldemo.ui.server.live import COMPUTE, Live, Source
 from mldemo.ui.server.opening import links, opening
 from mldemo.ui.server.quota import Decorator, on_borrowed
 from mldemo.ui.server.serve import Served, remember
-from mldemo.ui.tab import Place, Tab, build_tab, hub, source_of
+from mldemo.ui.tab import Place, Tab, build_tab, on_page, source_of
 from mldemo.ui.tabs.forward import forward
 from mldemo.ui.tabs.learn import learn
 from mldemo.ui.tabs.priors import priors
@@ -56,7 +56,7 @@ def build_app(
         specs = [
             {"tab": t.id, "title": t.title, "fields": [f.spec() for f in t.fields]} for t in tabs
         ]
-        demo.load(None, None, every, js=hub(f"hub.fromUrl({json.dumps(specs)})"))
+        demo.load(None, None, every, js=on_page(f"fromUrl({json.dumps(specs)})"))
         add_endpoints(place)
     demo.queue(max_size=16, api_open=False)  # open, it would let calls pass by the queue
     # gradio looks a thousand times a second whether somebody waits, and takes the interpreter from

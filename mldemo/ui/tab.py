@@ -1,7 +1,7 @@
 """A tab: fields on the right, a player on the left, a source of records behind it.
 
 Python says which controls there are and computes records; `<id>.html` and `<id>.js` in the
-tab's folder say what is drawn. Everything in between is here and in `static/hub.js`, once for all
+tab's folder say what is drawn. Everything in between is here and in `static/page.js`, once for all
 tabs.
 """
 
@@ -75,11 +75,11 @@ def base() -> str:
     return f"mldemo/{version()}/"
 
 
-def hub(call: str) -> str:
-    """JavaScript for a gradio event: `call` is made on the module hub.js with `v`, the inputs."""
+def on_page(call: str) -> str:
+    """JavaScript for a gradio event: `call` is made on the module page.js with `v`, the inputs."""
     return (
-        "async (...v) => { const hub = await import("
-        f"new URL('{base()}static/hub.js', document.baseURI).href); return {call}; }}"
+        "async (...v) => { const page = await import("
+        f"new URL('{base()}static/page.js', document.baseURI).href); return page.{call}; }}"
     )
 
 
@@ -120,8 +120,8 @@ def build_tab(tab: Tab) -> list[Component]:
                 gr.HTML(
                     None,
                     html_template=template(tab.id),
-                    js_on_load=f"import(new URL('{base()}static/hub.js', document.baseURI).href)"
-                    ".then((hub) => hub.mount(element, JSON.parse(props.spec)));",
+                    js_on_load=f"import(new URL('{base()}static/page.js', document.baseURI).href)"
+                    ".then((page) => page.mount(element, JSON.parse(props.spec)));",
                     apply_default_css=False,
                     elem_classes="md-host",
                     spec=json.dumps(spec_of(tab)),
@@ -133,15 +133,15 @@ def build_tab(tab: Tab) -> list[Component]:
                     )
                     stop = gr.Button("Stop", elem_id=f"{tab.id}-stop", min_width=80)
                 components = [_component(tab, f) for f in tab.fields]
-    start.click(None, components, None, js=hub(f"hub.start('{tab.id}', v)"))
-    stop.click(None, None, None, js=hub(f"hub.stop('{tab.id}')"))
-    pane.select(None, None, None, js=hub(f"hub.select('{tab.id}')"))
+    start.click(None, components, None, js=on_page(f"start('{tab.id}', v)"))
+    stop.click(None, None, None, js=on_page(f"stop('{tab.id}')"))
+    pane.select(None, None, None, js=on_page(f"select('{tab.id}')"))
     gr.on(
         [c.change for c in components],  # type: ignore[attr-defined]
         None,
         components,
         None,
-        js=hub(f"hub.changed('{tab.id}', v)"),
+        js=on_page(f"changed('{tab.id}', v)"),
     )
     return components
 

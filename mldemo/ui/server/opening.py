@@ -2,7 +2,7 @@
 
 Gradio puts its page together in the browser, out of some seventy files: seconds in which nothing
 is seen. What is put here into the head of the page lets the browser ask for our own scripts and
-for the recorded run at once, and draw it in the first tab's player; `hub.js` moves that player to
+for the recorded run at once, and draw it in the first tab's player; `page.js` moves that player to
 its place as soon as gradio has made one.
 """
 
@@ -33,7 +33,7 @@ def modules(name: str) -> list[str]:
 
 def links() -> str:
     """What every page wants soon: its icon, the players' scripts."""
-    scripts = (f'<link rel="modulepreload" href="{base()}{m}">' for m in modules("static/hub.js"))
+    scripts = (f'<link rel="modulepreload" href="{base()}{m}">' for m in modules("static/page.js"))
     return "\n".join(['<link rel="icon" href="favicon.ico">', *scripts])
 
 
@@ -42,7 +42,7 @@ def opening(tab: Tab, title: str) -> str:
     recording = tab.props.get("recording")
     if recording is None:
         return ""
-    known = modules("static/hub.js")
+    known = modules("static/page.js")
     scripts = [m for m in modules(f"tabs/{tab.id}/{tab.id}.js") if m not in known]
     heading, _, words = title.removeprefix("# ").partition("\n")
     spec = html.escape(json.dumps(spec_of(tab)))

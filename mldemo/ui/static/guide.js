@@ -1,5 +1,6 @@
 // While a lesson is tried in another tab: a bar with the task that notices when it is done.
-import { keep, show, shown } from "./hub.js";
+import { keep } from "./address.js";
+import { show, shown } from "./tabs.js";
 import { address, load, observe, wanted } from "./lessons.js";
 
 let bar = null;

@@ -1,9 +1,9 @@
 // What a lesson is: its words, what it waits for, and what this browser remembers of it.
-import { link, now, shown } from "./hub.js";
+import { GLOBAL, query, written } from "./address.js";
+import { link, now, shown } from "./tabs.js";
 
 const KEY = "mldemo-lessons", EVERY = 350;
 const json = async (name) => (await fetch(new URL(name, import.meta.url))).json();
-export const query = () => new URLSearchParams(location.search);
 
 let loading = null;
 export const load = () => (loading ??= read());
@@ -20,9 +20,9 @@ export function wanted(steps, name = query().get("lesson")) {
 }
 export function address(step) { // where a step is tried; the page's own settings go along
   const out = new URLSearchParams(`tab=${step.tab}&${step.query}&lesson=${step.id}`);
-  for (const name of ["present", "hide", "__theme", "__lang"])
-    if (query().has(name)) out.set(name, query().get(name));
-  return "?" + out.toString().replaceAll("%2C", ",");
+  for (const name of GLOBAL)
+    if (name !== "lesson" && query().has(name)) out.set(name, query().get(name));
+  return written(out);
 }
 export const tabTitle = (id) => now().find((tab) => tab.id === id)?.title ?? id;
 

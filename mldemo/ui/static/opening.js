@@ -1,5 +1,5 @@
 // The first picture, while gradio is still putting the page together: see opening.py.
-import { open } from "./hub.js";
+import { open } from "./page.js";
 
 const parts = document.querySelector("#md-opening-parts"), page = document.createElement("div");
 page.id = "md-opening";

@@ -2,7 +2,7 @@
 import { Player, still } from "./player.js";
 import { records } from "./stream.js";
 import { save } from "./export.js";
-import { text } from "./hub.js";
+import { text } from "./fields.js";
 
 const LIVE = new URL("../../live/", import.meta.url);
 const deviceName = (device) => (device === "cpu" ? "CPU" : `GPU (${device})`);

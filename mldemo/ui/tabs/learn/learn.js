@@ -1,7 +1,8 @@
 // Learn: a question, a guess, a control to move, the answer; one step at a time.
-import { keep, shown } from "../../static/hub.js";
+import { keep, query } from "../../static/address.js";
+import { shown } from "../../static/tabs.js";
 import { follow, style } from "../../static/guide.js";
-import { address, fill, load, observe, query, tabTitle, wanted } from "../../static/lessons.js";
+import { address, fill, load, observe, tabTitle, wanted } from "../../static/lessons.js";
 import { maker } from "./maker.js";
 import { Chart, around } from "../../static/panels.js";
 

@@ -1,5 +1,7 @@
 // Links for a class: a tab, its values, what is hidden, a lesson, large type.
-import { now as tabsNow, text } from "../../static/hub.js";
+import { written } from "../../static/address.js";
+import { text } from "../../static/fields.js";
+import { now as tabsNow } from "../../static/tabs.js";
 import { fill, tabTitle } from "../../static/lessons.js";
 
 const PARTS = ["hint", "facts", "export", "bar", "start", "stop", "dice", "title", "footer"];
@@ -102,7 +104,7 @@ function build(details, { steps, texts, words }) {
     if (hidden.length) query.set("hide", hidden.join());
     if (lesson.value) query.set("lesson", lesson.value);
     if (present.checked) query.set("present", "1");
-    const url = new URL("?" + query.toString().replaceAll("%2C", ","), document.baseURI);
+    const url = new URL(written(query), document.baseURI);
     url.hash = "";
     said.textContent = wrong.join(" ");
     copy.disabled = wrong.length > 0;

@@ -1,0 +1,119 @@
+// Where gradio and the page's own scripts meet: tabs appear, controls move, buttons are pressed.
+import { Runner } from "./runner.js";
+import { GLOBAL, query as current } from "./address.js";
+import { dress } from "./lecture.js";
+import { allowed, read, text } from "./fields.js";
+import { choose, ids, isFrozen, link, show, shown, tabOf, thaw, write } from "./tabs.js";
+
+const named = (spec, list) => Object.fromEntries(spec.fields.map((f, i) => [f.name, list[i]]));
+
+export function fromUrl(specs) { // gradio calls this once, with every control as output
+  const query = current(), known = specs.map((s) => s.tab), out = [];
+  const lessons = query.has("lesson") && known.includes("learn") ? "learn" : null;
+  const wanted = query.get("tab") ?? lessons, active = known.includes(wanted) ? wanted : known[0];
+  choose(active);
+  for (const spec of specs) {
+    const tab = tabOf(spec.tab);
+    tab.fields = spec.fields;
+    tab.title = spec.title;
+    for (const field of spec.fields) {
+      let value = field.default;
+      if (spec.tab === active && query.has(field.name)) {
+        const found = read(field, query.get(field.name));
+        if (found === undefined)
+          tab.notes.push(`The link asks for ${field.name}=${query.get(field.name).slice(0, 40)}, `
+            + `which must be ${allowed(field)}; ${text(field.default)} is used.`);
+        else { value = found; tab.fresh = true; } // fresh: run when it is mounted
+      }
+      tab.values[field.name] = value;
+      out.push(value);
+    }
+    const names = new Set([...spec.fields.map((f) => f.name), ...GLOBAL, "tab"]);
+    if (spec.tab === active)
+      for (const [key, value] of query) if (!names.has(key)) tab.view[key] = value.slice(0, 1600);
+  }
+  if (wanted !== null && wanted !== active)
+    tabOf(active).notes.push(`The link asks for tab=${wanted.slice(0, 40)}, which must be one of `
+      + known.join(", ") + ".");
+  dress(query, ids());
+  thaw();
+  if (active !== known[0]) show(active);
+  ready(tabOf(active));
+  if (query.has("lesson")) import("./guide.js").then((guide) => guide.follow());
+  return out;
+}
+function ready(tab) {
+  if (!tab.runner || isFrozen()) return;
+  if (!tab.opened) {
+    tab.opened = true;
+    if (tab.fresh || tab.spec.eager) tab.runner.start(tab.values);
+    else tab.runner.opening();
+  }
+  if (tab.notes.length) tab.runner.alert(tab.notes.splice(0).join(" "));
+}
+
+// ---------------------------------------------------------------- gradio's events
+export function changed(id, list) {
+  const tab = tabOf(id);
+  if (!tab.spec || isFrozen()) return [];
+  const values = named(tab.spec, list);
+  if (tab.spec.fields.every((f) => text(values[f.name]) === text(tab.values[f.name]))) return [];
+  tab.values = values;
+  if (id === shown()) write();
+  tab.runner?.changed(values);
+  return [];
+}
+export function start(id, list) {
+  const tab = tabOf(id);
+  if (!tab.spec) return [];
+  tab.values = named(tab.spec, list);
+  tab.runner.start(tab.values);
+  if (id === shown()) write();
+  return [];
+}
+export function stop(id) {
+  tabOf(id).runner?.stop();
+  return [];
+}
+export function select(id) {
+  if (isFrozen() || id === shown()) return [];
+  tabOf(shown()).runner?.leave();
+  choose(id);
+  write();
+  ready(tabOf(id));
+  return [];
+}
+
+// ---------------------------------------------------------------- a tab appears
+export async function mount(element, spec) {
+  const root = element.querySelector(".md-player"), tab = tabOf(spec.tab);
+  await (tab.made ??= make(tab, root, spec));
+  if (tab.runner.root !== root) { // the page opened with it: it goes on playing, in its place
+    root.replaceWith(tab.runner.root);
+    document.querySelector("#md-opening").remove();
+  }
+  if (spec.tab === shown() || isFrozen()) ready(tab);
+}
+export async function open(element, spec) { // before gradio is there, and nothing was asked for
+  const tab = tabOf(spec.tab), root = element.querySelector(".md-player");
+  choose(spec.tab);
+  tab.fields = spec.fields;
+  for (const f of spec.fields) tab.values[f.name] = f.default;
+  await (tab.made = make(tab, root, spec));
+  if (tab.opened) return;
+  tab.opened = true;
+  tab.runner.opening();
+}
+async function make(tab, root, spec) {
+  const module = await import(`../tabs/${spec.tab}/${spec.tab}.js`);
+  tab.spec = spec;
+  const view = {
+    get: (name) => tab.view[name],
+    set: (name, value) => { // null: the default, which needs no mention
+      if (value === null) delete tab.view[name];
+      else tab.view[name] = String(value);
+      if (spec.tab === shown()) write();
+    },
+  };
+  tab.runner = new Runner(root, spec, module, view, link);
+}
