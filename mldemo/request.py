@@ -1,6 +1,7 @@
-"""What somebody wants to see: the one place where wishes from outside are checked."""
+"""A validated sampling request: the one place where wishes from outside are checked."""
 
 import math
+import shlex
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -34,14 +35,17 @@ def check_guidance(guidance: float) -> float:
     return float(guidance)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Request:
-    """What somebody wants to see. Every field is checked; a bad one raises `ValueError`.
+    """A validated sampling request. Every field is checked; a bad one raises `ValueError`.
 
     `checkpoint` None means the default checkpoint of the prior. `guidance` weighs what the network
     adds to the linear denoiser (`mldemo.diffusion.denoiser`). Exact scores ignore both.
     `exponent` and `kappa` change the prior's spectrum; None leaves its default. A learned score
     follows them if its checkpoint was trained with varied priors.
+
+    Its `repr` is a Python expression, and `command_line` the options of `mldemo sample`, that
+    make the same request; both name only what differs from the defaults.
     """
 
     prior: str = "bessel"
@@ -66,7 +70,7 @@ class Request:
             raise ValueError(f"count must be a whole number, got {self.count!r}")
         if not 1 <= self.count <= LARGEST_COUNT:
             raise ValueError(f"count must be from 1 to {LARGEST_COUNT}, got {self.count}")
-        check_seed(self.seed)
+        object.__setattr__(self, "seed", check_seed(self.seed))
         check_choice("score", self.score, SCORES)
         if self.checkpoint is not None and not isinstance(self.checkpoint, str):
             raise ValueError(f"checkpoint must be a name, got {self.checkpoint!r}")
@@ -80,6 +84,23 @@ class Request:
                 f"this asks for {self.work} pixel evaluations, the bound is {LARGEST_WORK}: "
                 "lower resolution, steps or count"
             )
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The fields that are not at their default."""
+        return {
+            f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default
+        }
+
+    def __repr__(self) -> str:
+        """A Python expression for this request."""
+        return f"Request({', '.join(f'{name}={value!r}' for name, value in self.changed.items())})"
+
+    @property
+    def command_line(self) -> str:
+        """The options of `mldemo sample` for this request, quoted for a shell."""
+        options = self.changed.items()
+        return " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in options)
 
     @property
     def shape(self) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Every command with good and with bad input: files, one JSON line, exit codes, sentences."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from PIL import Image
 from mldemo.cli import main
 from mldemo.pipeline import prepare
 from mldemo.request import Request
-from mldemo.space.priors import PRIORS
+from mldemo.space.noise import LARGEST_SEED
+from mldemo.space.priors import PRIORS, prior_from_dict
 from mldemo.space.spectral import resample
 from mldemo.store import checkpoints
 
@@ -65,6 +67,51 @@ def test_sample_writes_pictures(run, tiny_bundle: Path, tmp_path: Path) -> None:
         gif.seek(4)
         last = np.asarray(gif.convert("L"), int)[:, png.width :]
         assert np.abs(last - np.asarray(png, int)).max() <= 2
+
+
+EVERY_FIELD = (
+    Request(score="gaussian", prior="laplacian", exponent=1.7, guidance=0.5, seed=LARGEST_SEED),
+    Request(
+        resolution=16, steps=2, sampler="euler", count=3, checkpoint="my own", exponent=2, kappa=3
+    ),
+)
+
+
+@pytest.mark.parametrize("request_", EVERY_FIELD, ids=str)
+def test_command_line_of_a_request_is_the_request(
+    run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: Request
+) -> None:
+    """What reaches the pipeline, every field of it; the defaults of both sides are the same."""
+    asked = []
+
+    def prepare(request: Request, *_: object) -> None:
+        asked.append(request)
+        raise ValueError("seen")
+
+    monkeypatch.setattr("mldemo.pipeline.prepare", prepare)
+    words = ("--checkpoints", tiny_bundle, "--out", tmp_path / "a.npy")
+    assert run("sample", *words)[2].endswith("seen\n")
+    assert run("sample", *shlex.split(request_.command_line), *words)[2].endswith("seen\n")
+    assert asked == [Request(), request_]
+
+
+def test_exponent_and_correlation_length_change_the_samples(run, tmp_path: Path) -> None:
+    """The prior that is printed, and the noise drawn under it."""
+    out, words = tmp_path / "a.npy", ("--prior", "bessel", "--count", 2, "--resolution", 16)
+    code, text, _ = run(
+        "sample", *words, "--score", "gaussian", "--exponent", 2.5, "--kappa", 9, "--out", out
+    )
+    prior = json.loads(text)["prior"]
+    assert code == 0 and (prior["exponent"], prior["kappa"]) == (2.5, 9)
+    request = Request(score="gaussian", count=2, resolution=16, exponent=2.5, kappa=9)
+    want = prepare(request).result().x0[:, 0].numpy()
+    np.testing.assert_allclose(np.load(out), want, atol=2e-5)
+    code, text, _ = run("noise", *words, "--exponent", 2.5, "--out", out)
+    assert code == 0
+    drawn = prior_from_dict(json.loads(text)["prior"]).draw(7, [0, 1], 16)[:, 0].numpy()
+    np.testing.assert_allclose(np.load(out), drawn)
+    code, _, err = run("noise", "--prior", "fno", "--exponent", 2, "--out", out)
+    assert code == 2 and "the fno prior has no exponent" in err
 
 
 @pytest.mark.parametrize("prior", [p for p in PRIORS if p != "standard"])

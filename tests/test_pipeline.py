@@ -1,8 +1,9 @@
 """Requests are checked, runs do what the samplers do, the core stays free of the page."""
 
+import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,22 @@ def test_bad_requests_name_value_and_bound(wish: dict, words: str) -> None:
 
 def test_whole_floats_are_whole_numbers() -> None:
     assert request_from({"steps": 20.0, "seed": 0.0}) == Request(steps=20, seed=0)
+
+
+CHANGED = (
+    Request(),
+    Request(prior="laplacian", exponent=1.7, seed=LARGEST_SEED, score="gaussian"),
+    Request(exponent=2.0, kappa=10, resolution=64, steps=5, sampler="euler", count=3, guidance=1),
+    Request(checkpoint="my 'own' one; rm -rf"),
+)
+
+
+@pytest.mark.parametrize("request_", CHANGED, ids=str)
+def test_repr_is_python_for_what_differs_from_the_defaults(request_: Request) -> None:
+    """Every field that was changed, and no other."""
+    assert eval(repr(request_), {"Request": Request}) == request_
+    changed = [f.name for f in fields(Request) if getattr(request_, f.name) != f.default]
+    assert re.findall(r"[(\s](\w+)=", repr(request_)) == changed
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -28,16 +28,26 @@ CHUNK = 64  # images computed at once; a sample does not depend on it
 LARGEST_GIF = 64
 
 
+def shape_options(command: Any) -> Any:
+    """--exponent and --kappa; `Request` knows which prior has which, and from where to where."""
+    which = "[default: the prior's own]"
+    command = click.option("--kappa", type=float, help=f"κ, 2π/correlation length.  {which}")(
+        command
+    )
+    return click.option("--exponent", type=float, help=f"Decay s of the prior.  {which}")(command)
+
+
 @click.command()
-@click.option("--prior", type=click.Choice(list(PRIORS)), default="bessel")
-@click.option("--resolution", type=Whole(SMALLEST, FINEST), default=32)
-@click.option("--steps", type=Whole(1, LARGEST_STEPS), default=20)
-@click.option("--sampler", type=click.Choice(list(SAMPLERS)), default="dpmpp2m")
-@click.option("--count", type=Whole(1, LARGEST_COUNT), default=16)
+@click.option("--prior", type=click.Choice(list(PRIORS)), default=Request.prior)
+@shape_options
+@click.option("--resolution", type=Whole(SMALLEST, FINEST), default=Request.resolution)
+@click.option("--steps", type=Whole(1, LARGEST_STEPS), default=Request.steps)
+@click.option("--sampler", type=click.Choice(list(SAMPLERS)), default=Request.sampler)
+@click.option("--count", type=Whole(1, LARGEST_COUNT), default=Request.count)
 @seed_option
 @click.option("--checkpoint", metavar="NAME", help="[default: the prior's own]")
 @guidance_option
-@click.option("--score", type=click.Choice(SCORES), default="learned")
+@click.option("--score", type=click.Choice(list(SCORES)), default=Request.score)
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -99,6 +109,7 @@ def sample(out: Path, device: str, folder: Path, data: Path | None, **wishes: An
 
 @click.command()
 @click.option("--prior", type=click.Choice(list(PRIORS)), required=True)
+@shape_options
 @click.option("--resolution", type=Whole(SMALLEST, FINEST), default=64)
 @click.option("--count", type=Whole(1, LARGEST_COUNT), default=16)
 @seed_option
@@ -109,22 +120,17 @@ def sample(out: Path, device: str, folder: Path, data: Path | None, **wishes: An
 )
 @bundle_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help=".npy or .png")
-def noise(
-    prior: str,
-    resolution: int,
-    count: int,
-    seed: int,
-    trace: float | None,
-    folder: Path,
-    out: Path,
-) -> None:
+def noise(trace: float | None, folder: Path, out: Path, **wishes: Any) -> None:
     """Draw functions from N(0, Q): float32 (count, N, N)."""
     from dataclasses import replace
 
     from mldemo import images
 
     out = destination(out, (".npy", ".png"))
-    q = pipeline.default_prior(prior, pipeline.default_statistics(folder))
+    request = Request(**wishes)
+    resolution, count, seed = request.resolution, request.count, request.seed
+    q = pipeline.default_prior(request.prior, pipeline.default_statistics(folder))
+    q = replace(q, **request.shape)
     if trace is not None:
         if not math.isfinite(trace):
             raise ValueError(f"--trace must be finite, got {trace}")
