@@ -29,7 +29,9 @@ from mldemo.space.priors import prior_from_dict
 from mldemo.store import hub
 from mldemo.store.files import write_json
 
-BUNDLE = Path(__file__).resolve().parents[2] / "checkpoints"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_INSTALLED = _PACKAGE / "checkpoints"  # where `pip install` puts the bundle; else the repository's
+BUNDLE = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "checkpoints"
 FORMAT = 1
 LARGEST_FILE = 512 * 2**20
 
