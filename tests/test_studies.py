@@ -1,0 +1,194 @@
+"""Studies: how they run, resume and go stale; what convergence and solutions measure."""
+
+import csv
+import io
+import json
+import math
+from itertools import islice, pairwise
+from typing import ClassVar
+
+import plotly.graph_objects as go
+import pytest
+import torch
+from click.testing import CliRunner
+
+from mldemo.cli import cli
+from mldemo.diffusion.oracles import GaussianDenoiser
+from mldemo.diffusion.sde import Schedule
+from mldemo.pipeline import default_prior, default_statistics
+from mldemo.space.priors import Bessel, Laplacian, Standard
+from mldemo.studies import convergence, provenance, report, solutions
+from mldemo.studies.study import Study, read_record, studies, values
+
+
+class Doubling(Study):
+    """A study that counts what it computes."""
+
+    name: ClassVar[str] = "doubling"
+    question: ClassVar[str] = "Is 2x = x + x?"
+    computed: ClassVar[list[int]] = []
+
+    def inputs(self, quick):
+        return {"numbers": [1, 2] if quick else [1, 2, 3]}
+
+    def cells(self, quick):
+        for x in self.inputs(quick)["numbers"]:
+            yield f"x = {x}", lambda x=x: self.computed.append(x) or {"twice": 2 * x}
+
+    def conclusion(self, record):
+        return f"{len(values(record))} numbers were doubled."
+
+    def rows(self, record):
+        return [{"cell": name, **cell} for name, cell in values(record).items()]
+
+    def figure(self, record):
+        return go.Figure(go.Scatter(y=[row["twice"] for row in self.rows(record)]))
+
+    @property
+    def code(self):
+        return "a digest"
+
+
+@pytest.fixture
+def doubling(tmp_path, monkeypatch):
+    monkeypatch.setattr("mldemo.studies.study.RECORDS", tmp_path)
+    monkeypatch.setattr("mldemo.studies.study.versions", lambda: {})
+    Doubling.computed.clear()
+    return Doubling()
+
+
+def test_a_record_holds_inputs_results_and_what_they_support(doubling, tmp_path) -> None:
+    assert [name for name, _ in doubling.run()] == ["x = 1", "x = 2", "x = 3"]
+    record = read_record(tmp_path / "doubling.json")
+    assert values(record) == {f"x = {x}": {"twice": 2 * x} for x in (1, 2, 3)}
+    assert record["conclusion"] == "3 numbers were doubled."
+    assert record["command"] == "python -m mldemo study run doubling"
+    assert record["seeds"] == [1, 2, 3] and record["inputs"] == {"numbers": [1, 2, 3]}
+    assert doubling.state(record) == "current"
+    assert doubling.state(record | {"code": "another"}) == "stale"
+
+
+def test_a_stopped_study_goes_on_with_the_next_cell(doubling, tmp_path) -> None:
+    list(islice(doubling.run(), 2))
+    half = read_record(tmp_path / "doubling.json")
+    assert doubling.state(half) == "unfinished"
+    assert [name for name, _ in doubling.run(resume=True)] == ["x = 3"]
+    assert Doubling.computed == [1, 2, 3]
+    list(doubling.run(resume=False))
+    assert Doubling.computed == [1, 2, 3, 1, 2, 3]
+
+
+def test_other_inputs_are_not_mixed_into_a_record(doubling, tmp_path) -> None:
+    list(doubling.run(quick=True))
+    with pytest.raises(ValueError, match="another inputs"):
+        list(doubling.run(resume=True))
+    (tmp_path / "doubling.json").write_text("[]")
+    with pytest.raises(ValueError, match="no record of a study"):
+        list(doubling.run(resume=True))
+
+
+def test_reports_are_a_line_a_table_and_a_figure(doubling, tmp_path) -> None:
+    list(doubling.run())
+    rows = report.conclusions().splitlines()
+    assert [row for row in rows if "3 numbers were doubled." in row and "doubling" in row]
+    written = [path for path in report.export(tmp_path / "out") if path.stem == "doubling"]
+    assert [path.suffix for path in written] == [".csv", ".html"]
+    table = list(csv.DictReader(io.StringIO(written[0].read_text())))
+    assert [row["twice"] for row in table] == ["2", "4", "6"]
+    page = written[1].read_text()
+    assert "plotly" in page and 'src="http' not in page
+
+
+def test_a_digest_follows_code_and_nothing_else(tmp_path, monkeypatch) -> None:
+    package = tmp_path / "mldemo"
+    package.mkdir()
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+    monkeypatch.setattr(provenance, "find_spec", lambda name: True)
+
+    def digest(top: str, below: str = "X = 1\n") -> str:
+        (package / "top.py").write_text(top)
+        (package / "below.py").write_text(below)
+        provenance.code_hash.cache_clear()
+        return provenance.code_hash("mldemo.top")
+
+    code = '"""Words."""\nfrom mldemo.below import X\n\n\ndef f():\n    return X\n'
+    first = digest(code)
+    assert digest(code.replace("Words", "Other words").replace("\n\n\n", "\n# why\n\n")) == first
+    assert digest(code.replace("return X", "return -X")) != first
+    assert digest(code, "X = 2\n") != first
+    assert digest(code, "X = 1\n# a comment\n") == first
+    provenance.code_hash.cache_clear()
+
+
+def test_every_study_is_listed_with_the_state_of_its_record() -> None:
+    lines = CliRunner().invoke(cli, ["study", "list"], catch_exceptions=False).output.splitlines()
+    shipped = {name for name, one in studies().items() if name != "doubling"}
+    assert {"convergence", "solutions"} <= shipped
+    for name in shipped:
+        (line,) = [x for x in lines if x.startswith(f"{name}: ")]
+        assert line.endswith(("[current]", "[stale]", "[unfinished]", "[no record]"))
+
+
+@pytest.mark.parametrize("name", [n for n in studies() if n != "doubling"])
+def test_records_have_three_seeds_or_say_why_not(name) -> None:
+    one = studies()[name]
+    assert len(one.seeds) >= 3 or one.why_fewer_seeds
+    if one.record_path.is_file():
+        record = read_record(one.record_path)
+        assert not record["quick"] and record["conclusion"]
+        assert one.rows(record) and one.figure(record).data
+
+
+@pytest.mark.parametrize("name", [n for n in studies() if n != "doubling"])
+def test_the_quick_run_is_the_same_code(name, tmp_path) -> None:
+    out = tmp_path / "record.json"
+    arguments = ["study", "run", name, "--quick", "--out", str(out)]
+    answer = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert answer.exit_code == 0
+    record = read_record(out)
+    assert json.loads(answer.output.splitlines()[-1])["conclusion"] == record["conclusion"]
+    assert studies()[name].rows(record) and studies()[name].figure(record).data
+
+
+def test_a_quick_run_never_replaces_a_shipped_record() -> None:
+    answer = CliRunner().invoke(cli, ["study", "run", "convergence", "--quick"])
+    assert "--quick needs --out" in str(answer.exception)
+
+
+def test_noise_distances_are_those_of_the_modes() -> None:
+    """Laplacian, s = 2: the tail sum. White noise: (1 - ½)² of the old modes and the new ones."""
+    prior = Laplacian(2.0, 1.0)
+    tail = prior.level_trace(32) - prior.level_trace(16)
+    assert convergence.noise_distance(prior, 16, 32) == pytest.approx(math.sqrt(tail), rel=1e-9)
+    old, new = 15**2, 31**2 - 15**2
+    white = math.sqrt(old * (1 / 16 - 1 / 32) ** 2 + new / 32**2)
+    assert convergence.noise_distance(Standard(), 16, 32) == pytest.approx(white, rel=1e-9)
+
+
+@pytest.mark.parametrize("prior", [Laplacian(2.0), Laplacian(3.0), Bessel(2.0), Bessel(3.0)])
+def test_slopes_are_those_of_theory_from_level_16_up(prior) -> None:
+    levels = (16, 32, 64, 128, 256)
+    found = [convergence.noise_distance(prior, a, b) for a, b in pairwise(levels)]
+    for slope in convergence.slopes(found):
+        assert slope == pytest.approx(prior.exponent - 1, abs=0.1)
+
+
+def test_coupled_noise_has_the_distance_of_the_closed_form() -> None:
+    prior = Bessel(1.5)
+    draws = [prior.draw(5, range(64), n, torch.float64) for n in (16, 32)]
+    expected = convergence.noise_distance(prior, 16, 32)
+    assert convergence.coupled_distance(*draws) == pytest.approx(expected, rel=0.05)
+
+
+def test_the_largest_singular_value_is_that_of_the_gaussian_denoiser() -> None:
+    """There D is affine and its Lipschitz constant is the largest gain αΛ/v."""
+    statistics, n, t = default_statistics(), 16, torch.tensor(0.3, dtype=torch.float64)
+    prior = default_prior("bessel", statistics)
+    spectrum = statistics.spectrum(n)
+    denoise = GaussianDenoiser(statistics.mean_at(n), spectrum, prior)
+    alpha, sigma = (float(f(t)) for f in (Schedule().alpha, Schedule().sigma))
+    v = alpha**2 * spectrum + sigma**2 * prior.eigenvalues(n)
+    gain = float(torch.where(v > 0, alpha * spectrum / v, 0.0).max())
+    x = prior.draw(3, range(2), n)
+    found = solutions.local_lipschitz(denoise, x, t.float(), 60)
+    assert found.tolist() == pytest.approx([gain, gain], rel=0.02)
