@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mldemo.data.fields import Statistics, load_fields
+from mldemo.data.sets import open_data
+from mldemo.data.statistics import Statistics
 from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser
 from mldemo.diffusion.samplers import (
     Denoise,
@@ -192,13 +193,13 @@ def prepare(
     request: Request,
     device: torch.device | str = "cpu",
     folder: Path = BUNDLE,
-    data: Path | None = None,
+    data: str | Path | None = None,
 ) -> Run:
     """Find the checkpoint or the oracle that a request needs.
 
     A prior without a checkpoint, or a checkpoint of another prior, raises `ValueError` with what
-    can be done instead. `data` is an IDX folder for the empirical score; without it a few hundred
-    digits that the default checkpoint generated are used.
+    can be done instead. `data` names a data set or its folder for the empirical score; without it
+    a few hundred digits that the default checkpoint generated are used.
     """
     device = torch.device(device)
     if request.score == "learned":
@@ -253,9 +254,9 @@ def run_of(request: Request, checkpoint: Checkpoint, device: torch.device | str 
 
 
 @lru_cache(maxsize=8)
-def _points(folder: Path, data: Path | None, resolution: int) -> Tensor:
+def _points(folder: Path, data: str | Path | None, resolution: int) -> Tensor:
     """The finite data set of the empirical score on level N."""
     if data is not None:
-        return resample(load_fields(data), resolution)
+        return open_data(data).fields("train", resolution)
     tensors, _ = parse(read_verified(GENERATED_DIGITS, folder)[0], GENERATED_DIGITS)
     return resample(tensors["fields"], resolution)

@@ -72,12 +72,12 @@ def tiny_bundle(
     tmp_path_factory: pytest.TempPathFactory, idx_folder: Path, tiny_plan: dict
 ) -> Path:
     """A bundle with one checkpoint, "tiny", trained for six steps."""
-    from mldemo.data.fields import load_fields
+    from mldemo.data.sets import IdxFolder
     from mldemo.training.loop import Training, export
     from mldemo.training.plan import Plan
 
     folder = tmp_path_factory.mktemp("bundle")
-    training = Training(Plan(**tiny_plan), load_fields(idx_folder)[:50])
+    training = Training(Plan(**tiny_plan), IdxFolder(idx_folder).fields()[:50])
     for _ in training.run():
         pass
     export(training, folder, "tiny", "strokes")

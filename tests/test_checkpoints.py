@@ -52,11 +52,11 @@ def test_a_loaded_checkpoint_is_what_was_trained(
     bundle: Path, idx_folder: Path, tiny_plan: dict
 ) -> None:
     """Weights to half precision, prior, schedule, statistics and levels exactly."""
-    from mldemo.data.fields import load_fields
+    from mldemo.data.sets import IdxFolder
     from mldemo.training.loop import Training
     from mldemo.training.plan import Plan
 
-    run = Training(Plan(**tiny_plan), load_fields(idx_folder)[:50])
+    run = Training(Plan(**tiny_plan), IdxFolder(idx_folder).fields()[:50])
     for _ in run.run():
         pass
     loaded = load_checkpoint("tiny", bundle)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from mldemo.data.sets import IdxFolder
 from mldemo.metrics import classifier
 from mldemo.metrics.classifier import Classifier, Fit, accuracy, find_classifier, load_classifier
 from mldemo.space.spectral import bandwidth, frequencies, resample, to_modes
@@ -87,7 +88,8 @@ def test_convolutions_see_a_torus() -> None:
 @pytest.fixture(scope="module")
 def fitted(idx_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fit, Path]:
     """A classifier of the drawn strokes, trained for seconds, and the folder it was saved in."""
-    fit, folder = Fit(idx_folder, epochs=8, width=4), tmp_path_factory.mktemp("classifier")
+    folder = tmp_path_factory.mktemp("classifier")
+    fit = Fit(IdxFolder(idx_folder), epochs=8, width=4)
     losses = [epoch.loss for epoch in fit]
     assert losses[-1] < losses[0] / 3
     fit.save(folder)
@@ -99,7 +101,7 @@ def test_it_learns_and_the_file_holds_what_was_measured(fitted: tuple[Fit, Path]
     fit, folder = fitted
     name = classifier.classifier_name(fit.data.name)
     network, record = load_classifier(name, folder)
-    fields, labels = classifier.load_labelled(fit.data, "t10k")
+    fields, labels = classifier.load_labelled(fit.data, "test")
     for limit in (32, 16):
         guess = network(resample(resample(fields, limit), 32)).argmax(1)
         share = sum(int(a) == int(b) for a, b in zip(guess, labels, strict=True)) / len(labels)
@@ -113,7 +115,7 @@ def test_it_learns_and_the_file_holds_what_was_measured(fitted: tuple[Fit, Path]
 def test_equal_seeds_give_equal_weights(idx_folder: Path) -> None:
     weights = []
     for seed in (1, 1, 2):
-        fit = Fit(idx_folder, epochs=1, width=1, seed=seed)
+        fit = Fit(IdxFolder(idx_folder), epochs=1, width=1, seed=seed)
         list(fit)
         weights.append(fit.network.head.weight.detach())
     assert torch.equal(weights[0], weights[1])
@@ -122,17 +124,17 @@ def test_equal_seeds_give_equal_weights(idx_folder: Path) -> None:
 
 def test_bad_wishes_and_labels_are_refused(idx_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="epochs must be from 1 to 1000, got 0"):
-        Fit(idx_folder, epochs=0)
+        Fit(IdxFolder(idx_folder), epochs=0)
     with pytest.raises(ValueError, match="width must be from 1 to 64, got 65"):
-        Fit(idx_folder, width=65)
+        Fit(IdxFolder(idx_folder), width=65)
     folder = Path(shutil.copytree(idx_folder, tmp_path / "idx"))
     shutil.copy(folder / "t10k-labels-idx1-ubyte", folder / "train-labels-idx1-ubyte")
     (folder / "train-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(ValueError, match=r"holds 300 train images, but labels \(60,\)"):
-        Fit(folder)
+        Fit(IdxFolder(folder))
     (folder / "train-labels-idx1-ubyte").unlink()
-    with pytest.raises(ValueError, match="holds no train-labels-idx1-ubyte"):
-        Fit(folder)
+    with pytest.raises(ValueError, match="has no labels of its train part"):
+        Fit(IdxFolder(folder))
 
 
 def test_only_classifiers_are_loaded_as_such(fitted: tuple[Fit, Path], tmp_path: Path) -> None:

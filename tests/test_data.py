@@ -1,7 +1,5 @@
-"""Reading data and measuring them, held against known arrays and exact sums."""
+"""Preparing images and measuring fields, against known arrays and exact sums."""
 
-import gzip
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -9,79 +7,19 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mldemo.data import fields as data
-from mldemo.data.fields import (
-    Statistics,
-    fields_from_images,
-    find_idx,
-    load_data,
-    load_fields,
-    read_idx,
-)
-from mldemo.data.materials import Material
+from mldemo.data.preparation import Preparation
+from mldemo.data.sets import IdxFolder
+from mldemo.data.statistics import Statistics
 from mldemo.space import spectral
 from mldemo.space.noise import unit_modes
 from mldemo.space.priors import Matched
-
-ARRAY = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5)
-RAW = b"\x00\x00\x08\x03" + struct.pack(">3I", 2, 3, 5) + ARRAY.tobytes()
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_idx_is_read_back(tmp_path: Path, packed: bool) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(gzip.compress(RAW) if packed else RAW)
-    np.testing.assert_array_equal(read_idx(path), ARRAY)
-
-
-def test_labels_are_read_too(idx_folder: Path) -> None:
-    labels = read_idx(find_idx(idx_folder, "train", "labels-idx1"))
-    assert labels.shape == (300,)
-    assert set(labels) == {0, 1, 2, 3}
-
-
-PACKED = gzip.compress(RAW)
-DAMAGED = {
-    "empty": b"",
-    "cut in the magic": RAW[:3],
-    "cut in the header": RAW[:9],
-    "cut in the body": RAW[:-1],
-    "too long": RAW + b"\x00",
-    "another magic": b"\x00\x00\x0d" + RAW[3:],
-    "rank 9": b"\x00\x00\x08\x09" + RAW[4:],
-    "huge shape": b"\x00\x00\x08\x03" + struct.pack(">3I", *(3 * [2**32 - 1])) + RAW[16:],
-    "html": b"<html>not found</html>",
-    "cut gzip": PACKED[:-9],
-    "gzip of nothing like it": gzip.compress(b"hello"),
-    "gzip with a flipped byte": PACKED[:12] + bytes([PACKED[12] ^ 0xFF]) + PACKED[13:],
-    "gzip with a wrong check sum": PACKED[:-8] + b"\x00\x00\x00\x00" + PACKED[-4:],
-}
-
-
-@pytest.mark.parametrize("raw", DAMAGED.values(), ids=DAMAGED.keys())
-def test_damaged_files_raise_one_kind_of_error_that_names_them(tmp_path: Path, raw: bytes) -> None:
-    path = tmp_path / "train-images-idx3-ubyte"
-    path.write_bytes(raw)
-    with pytest.raises(ValueError, match="train-images-idx3-ubyte"):
-        read_idx(path)
-
-
-def test_missing_files_and_wrong_shapes_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no train-images-idx3-ubyte"):
-        load_fields(tmp_path)
-    flat = b"\x00\x00\x08\x01" + struct.pack(">I", 30) + ARRAY.tobytes()
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(flat)
-    with pytest.raises(ValueError, match=r"\(count, height, width\) needed, got \(30,\)"):
-        load_fields(tmp_path)
-    with pytest.raises(ValueError, match="cannot be read"):
-        read_idx(tmp_path / "nowhere")
 
 
 def test_fields_follow_the_conventions(idx_folder: Path) -> None:
     """28² → 56² bicubic, padded with -1 to 64², projected on H_64: by hand for one image. Every
     level is a restriction of it."""
-    images = read_idx(find_idx(idx_folder, "t10k"))
-    fields = load_fields(idx_folder, "t10k")
+    images = IdxFolder(idx_folder).images("test")
+    fields = IdxFolder(idx_folder).fields("test")
     assert fields.shape == (60, 1, 64, 64)
     image = torch.from_numpy(images[7].copy()).double()[None, None] / 255 * 2 - 1
     by_hand = -torch.ones(1, 1, 64, 64, dtype=torch.float64)
@@ -90,14 +28,14 @@ def test_fields_follow_the_conventions(idx_folder: Path) -> None:
     spectrum[32, :] = spectrum[:, 32] = 0
     np.testing.assert_allclose(fields[7, 0].numpy(), np.fft.ifft2(spectrum).real, atol=1e-5)
     for n in (16, 27, 32):
-        coarse = load_fields(idx_folder, "t10k", n)
+        coarse = IdxFolder(idx_folder).fields("test", n)
         torch.testing.assert_close(coarse, spectral.resample(fields, n), atol=1e-5, rtol=0)
 
 
 def test_black_is_minus_one_and_white_is_one() -> None:
-    black = fields_from_images(np.zeros((1, 28, 28), np.uint8), 16)
+    black = Preparation()(np.zeros((1, 28, 28), np.uint8), 16)
     torch.testing.assert_close(black, -torch.ones_like(black))
-    white = fields_from_images(np.full((1, 40, 30), 255, np.uint8), 64)
+    white = Preparation()(np.full((1, 40, 30), 255, np.uint8), 64)
     share = (56 / 64) ** 2
     assert float(white.mean()) == pytest.approx(2 * share - 1, abs=1e-5)
 
@@ -106,31 +44,9 @@ def test_order_and_count_survive_the_thousands() -> None:
     """Images are resized in parts of 1,000: the last of 1,003 is still the last."""
     images = np.zeros((1003, 4, 4), np.uint8)
     images[1002] = 255
-    means = fields_from_images(images, 8).mean((1, 2, 3))
+    means = Preparation()(images, 8).mean((1, 2, 3))
     assert int(means.argmax()) == 1002
     assert len(means) == 1003
-
-
-def test_a_source_is_a_folder_or_the_material(
-    idx_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The material's parts share no sample; a folder of that name is reached by its path."""
-    assert torch.equal(load_data(str(idx_folder), "t10k", 16), load_fields(idx_folder, "t10k", 16))
-    train, test = data.MATERIAL_PARTS["train"], data.MATERIAL_PARTS["t10k"]
-    assert len(train) == 7000 and len(test) == 1000 and not set(train) & set(test)
-    monkeypatch.setitem(data.MATERIAL_PARTS, "train", train[:3])
-    monkeypatch.setitem(data.MATERIAL_PARTS, "t10k", test[:2])
-    assert torch.equal(load_data("material"), Material().fields([0, 1, 2]))
-    assert torch.equal(load_data("material", "t10k", 16), Material().fields(test[:2], 16))
-    monkeypatch.chdir(tmp_path)
-    for missing in (Path("material"), "./material", tmp_path / "none"):
-        with pytest.raises(ValueError, match=r"data folder '.*' does not exist"):
-            load_data(missing)
-    (tmp_path / "material").mkdir()
-    with pytest.raises(ValueError, match="material holds no train-images-idx3-ubyte"):
-        load_data("./material")
-    with pytest.raises(ValueError, match="part must be one of train, t10k, got 'all'"):
-        load_data("material", "all")
 
 
 def synthetic(n: int, reach: float, count: int = 40) -> torch.Tensor:

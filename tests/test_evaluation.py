@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from mldemo import metrics
 from mldemo.cli import main
-from mldemo.data.fields import load_fields
+from mldemo.data.sets import IdxFolder
 from mldemo.metrics import zoo
 from mldemo.metrics.classifier import Fit
 from mldemo.metrics.evaluation import Reference, common_level
@@ -31,7 +31,7 @@ def bundle(tiny_bundle: Path, idx_folder: Path, tmp_path_factory: pytest.TempPat
     """The tiny checkpoint, which was trained on "strokes", and a classifier of the strokes."""
     folder = tmp_path_factory.mktemp("evaluated") / "bundle"
     shutil.copytree(tiny_bundle, folder)
-    fit = Fit(idx_folder, epochs=6, width=4)
+    fit = Fit(IdxFolder(idx_folder), epochs=6, width=4)
     list(fit)
     fit.save(folder)
     return folder
@@ -60,7 +60,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 def test_all_training_images_are_their_own_floor(reference: Reference, idx_folder: Path) -> None:
     """Every metric equals its floor, the ratio is 1, and memorising is seen: distance 0."""
-    found = reference.evaluate(load_fields(idx_folder, "train"))
+    found = reference.evaluate(IdxFolder(idx_folder).fields("train"))
     assert found["fid_ratio"] == pytest.approx(1, rel=1e-3)
     assert found["metrics"] == pytest.approx(found["floor"], rel=1e-3)
     assert found["nearest"]["ratio"] == pytest.approx(0, abs=1e-3)
@@ -71,29 +71,30 @@ def test_all_training_images_are_their_own_floor(reference: Reference, idx_folde
 def test_test_images_are_at_no_distance_from_themselves(
     reference: Reference, idx_folder: Path, resolution: int
 ) -> None:
-    """On every level: data are restricted like samples. The floor is the mean of five sets."""
-    test = load_fields(idx_folder, "t10k", resolution)
+    """On every level: data are restricted like samples. The floor is the mean of four sets."""
+    test = IdxFolder(idx_folder).fields("test", resolution)
     found = reference.evaluate(test)
     assert found["metrics"]["fid"] == pytest.approx(0, abs=1e-4)
     assert found["metrics"]["sliced_wasserstein"] == pytest.approx(0, abs=1e-4)
     assert found["metrics"]["precision"] == found["metrics"]["recall"] == 1
     assert found["nearest"]["ratio"] == pytest.approx(1, rel=1e-3)
     assert all(abs(row["decibel"] or 0) < 0.01 for row in found["spectrum"])
-    assert len(found["floor_fids"]) == 5
-    assert found["floor"]["fid"] == pytest.approx(sum(found["floor_fids"]) / 5)
+    assert len(found["floor_fids"]) == 4
+    assert found["floor"]["fid"] == pytest.approx(sum(found["floor_fids"]) / 4)
     assert found["floor"]["fid"] > 0.01
 
 
 def test_the_floor_by_hand(reference: Reference, idx_folder: Path) -> None:
-    """At 16: both restricted to H_16, then brought to 32; first of the five sets."""
-    train, test = (resample(load_fields(idx_folder, part, 16), 32) for part in ("train", "t10k"))
+    """At 16: both restricted to H_16, then brought to 32; first of the four sets."""
+    data = IdxFolder(idx_folder)
+    train, test = (resample(data.fields(part, 16), 32) for part in ("train", "test"))
     features = reference.classifier.features_of
     expected = metrics.frechet_distance(features(train[:60]), features(test))
-    found = reference.evaluate(load_fields(idx_folder, "t10k", 16))
+    found = reference.evaluate(IdxFolder(idx_folder).fields("test", 16))
     assert found["floor_fids"][0] == pytest.approx(expected, rel=1e-3)
     wide = metrics.frechet_distance(
-        features(load_fields(idx_folder, "train", 32)[:60]),
-        features(load_fields(idx_folder, "t10k", 32)),
+        features(IdxFolder(idx_folder).fields("train", 32)[:60]),
+        features(IdxFolder(idx_folder).fields("test", 32)),
     )
     assert abs(wide / expected - 1) > 1e-2, "the restriction makes no difference here"
 
@@ -113,7 +114,7 @@ def test_common_level_is_restriction_then_prolongation() -> None:
 
 def test_fields_are_not_scaled_one_by_one(reference: Reference, idx_folder: Path) -> None:
     """Twice the contrast is another data set for every metric that has a scale."""
-    found = reference.evaluate(2 * load_fields(idx_folder, "t10k", 32))
+    found = reference.evaluate(2 * IdxFolder(idx_folder).fields("test", 32))
     for name in ("fid", "energy_distance", "sliced_wasserstein", "paper_sw"):
         assert found["metrics"][name] > 3 * found["floor"][name], name
     assert [row["decibel"] for row in found["spectrum"][:3]] == pytest.approx([6.02] * 3, abs=0.1)
@@ -123,14 +124,14 @@ def test_dropped_kinds_cost_recall_and_not_precision(
     reference: Reference, idx_folder: Path
 ) -> None:
     """Ten test images six times each: all in the data's support, which they do not cover."""
-    few = load_fields(idx_folder, "t10k", 32)[:10].repeat(6, 1, 1, 1)
+    few = IdxFolder(idx_folder).fields("test", 32)[:10].repeat(6, 1, 1, 1)
     found = reference.evaluate(few)
     assert found["metrics"]["precision"] == 1
     assert found["metrics"]["recall"] < 0.5 < found["floor"]["recall"]
 
 
 def test_too_many_samples_have_no_floor(reference: Reference) -> None:
-    with pytest.raises(ValueError, match="at most the 300 training images of the floor, got 301"):
+    with pytest.raises(ValueError, match="at most the 275 training images of the floor, got 301"):
         reference.evaluate(torch.randn(301, 1, 16, 16))
 
 
@@ -255,7 +256,7 @@ def test_figures_enter_the_manifest_and_nothing_else_changes(
         (("--checkpoint", "tiny", "--resolution", "16:7"), "from 8 to 4096 to evaluate, got 7"),
         (("--checkpoint", "tiny", "--resolution", "256", "--steps", 999), "pixel evaluations"),
         (("--checkpoint", "tiny", "--count", "1"), "not a whole number from 8 to 4096"),
-        (("--checkpoint", "tiny", "--count", "301"), "at most the 300 training images"),
+        (("--checkpoint", "tiny", "--count", "301"), "at most the 275 training images"),
         (("--checkpoint", "tiny", "--classifier", "tiny"), "no classifier tiny is there"),
         (("--checkpoint", "tiny", "--json", "/nowhere/a.json"), "does not exist: '/nowhere'"),
     ],

@@ -58,11 +58,11 @@ def test_budgets_curves_and_a_stop(
 def test_validation_is_that_of_the_averaged_weights(idx_folder: Path) -> None:
     """An untrained network adds nothing, so the loss is the target's norm; it is the same again,
     and follows the average, not the weights."""
-    from mldemo.data.fields import load_data
+    from mldemo.data.sets import IdxFolder
     from mldemo.space.priors import Bessel
     from mldemo.training.plan import Plan
 
-    fields = load_data(str(idx_folder), "train")
+    fields = IdxFolder(idx_folder).fields()
     plan = Plan(priors=(Bessel(trace=0.2).to_dict(),), levels=((16, 2),), batch=4)
     run, test = Training(plan, fields), fields[:8]
     loss = multilevel.validation_loss(run, test)

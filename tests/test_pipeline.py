@@ -139,11 +139,11 @@ def test_exact_scores_work_for_every_prior(
     tiny_bundle: Path, idx_folder: Path, prior: str
 ) -> None:
     """The empirical score ends on a datum; the Gaussian one on something finite that varies."""
-    from mldemo.data.fields import load_fields
+    from mldemo.data.sets import IdxFolder
 
     request = Request(prior=prior, score="empirical", resolution=16, count=3, steps=12)
     x = prepare(request, folder=tiny_bundle, data=idx_folder).result().x0
-    data = load_fields(idx_folder, resolution=16)
+    data = IdxFolder(idx_folder).fields("train", 16)
     nearest = torch.cdist(x.flatten(1), data.flatten(1)).min(1).values
     assert nearest.max() < 1e-2 * 16
     request = Request(prior=prior, score="gaussian", resolution=16, count=3)

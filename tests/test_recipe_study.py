@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mldemo.data.fields import Statistics, load_data
+from mldemo.data.sets import IdxFolder
+from mldemo.data.statistics import Statistics
 from mldemo.networks import build_network
 from mldemo.studies import recipe
 from mldemo.training.loop import Training
@@ -75,7 +76,7 @@ def test_a_variant_that_there_is_not() -> None:
 
 def test_costs_are_relative_to_the_recipe(idx_folder: Path) -> None:
     """A plan costs as much as itself, and three times the batch more than twice that."""
-    fields = load_data(str(idx_folder))
+    fields = IdxFolder(idx_folder).fields()
     base = recipe.plan_of("recipe", Statistics.of(fields))
     base = replace(base, network={"kind": "unet", "widths": (16,)})
     assert 0.7 < recipe.relative_cost(base, base, fields) < 1.4

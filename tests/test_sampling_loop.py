@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mldemo.data.fields import Statistics, load_fields
+from mldemo.data.sets import IdxFolder
+from mldemo.data.statistics import Statistics
 from mldemo.diffusion.denoiser import Denoiser
 from mldemo.diffusion.oracles import GaussianDenoiser
 from mldemo.diffusion.samplers import SAMPLERS, brownian_fields, check_steps, initial_state, sample
@@ -28,7 +29,7 @@ each_sampler = pytest.mark.parametrize("sampler", list(SAMPLERS))
 
 @pytest.fixture(scope="module")
 def statistics(idx_folder: Path) -> Statistics:
-    return Statistics.of(load_fields(idx_folder))
+    return Statistics.of(IdxFolder(idx_folder).fields())
 
 
 def gaussian(statistics: Statistics, n: int, prior: Prior = PRIOR) -> GaussianDenoiser:

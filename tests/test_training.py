@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mldemo.data.fields import load_fields
+from mldemo.data.sets import IdxFolder
 from mldemo.diffusion.sde import END, FIRST
 from mldemo.space.priors import Bessel, Laplacian, Standard
 from mldemo.space.spectral import multiplicity, resample, shift, to_modes
@@ -41,7 +41,7 @@ def test_resumed_run_equals_uninterrupted_run_bit_for_bit(
     idx_folder: Path, tiny_plan: dict, tmp_path: Path
 ) -> None:
     """With mixed priors; the step lost and done again, 5, is one of rehearsal."""
-    fields, plan = load_fields(idx_folder)[:50], Plan(**tiny_plan | FAMILY)
+    fields, plan = IdxFolder(idx_folder).fields()[:50], Plan(**tiny_plan | FAMILY)
     whole = Training(plan, fields)
     losses = [p.loss for p in whole.run()]
 
@@ -106,7 +106,7 @@ def test_two_processes_have_the_loss_curve_of_one(idx_folder: Path, tmp_path: Pa
 
 
 def test_another_plan_is_refused(idx_folder: Path, tiny_plan: dict, tmp_path: Path) -> None:
-    fields = load_fields(idx_folder)[:50]
+    fields = IdxFolder(idx_folder).fields()[:50]
     Training(Plan(**tiny_plan), fields).save(tmp_path / "s.safetensors")
     other = Training(Plan(**tiny_plan | {"seed": 1}), fields)
     with pytest.raises(ValueError, match="another plan"):
@@ -123,7 +123,7 @@ def test_a_child_begins_with_its_parents_weights(
     asked = [sys.executable, *command, "--network", kind]
     answer = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 2 and "do not fit this network" in answer.stderr
-    fields = load_fields(idx_folder)[:50]
+    fields = IdxFolder(idx_folder).fields()[:50]
     weights = load_checkpoint("tiny", tiny_bundle).network.state_dict()
     run = Training(Plan(**tiny_plan | {"parent": "a sha256"}), fields)
     run.begin_with(weights)
@@ -139,7 +139,7 @@ def test_a_child_begins_with_its_parents_weights(
 def test_training_lowers_the_loss(idx_folder: Path, tiny_plan: dict) -> None:
     """60 steps against the loss of the untrained network, which is that of the linear denoiser."""
     plan = Plan(**tiny_plan | {"levels": ((8, 60),), "batch": 32, "learning_rate": 5e-3})
-    losses = [p.loss for p in Training(plan, load_fields(idx_folder)).run()]
+    losses = [p.loss for p in Training(plan, IdxFolder(idx_folder).fields()).run()]
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:3])
 
 
@@ -157,7 +157,7 @@ def test_times_follow_the_mixture_density() -> None:
 def test_a_batch_is_a_function_of_seed_and_step(idx_folder: Path, tiny_plan: dict) -> None:
     """Data, times and ζ as drawn from Philox (seed, step), counter 3; E|ζ_k|² = 1 on H_N; each
     sample with the spectra of the prior that it met, as often as the weights say (4 σ)."""
-    fields = load_fields(idx_folder)[:50]
+    fields = IdxFolder(idx_folder).fields()[:50]
     plan = Plan(**tiny_plan | FAMILY | {"batch": 2000, "seed": 5})
     run = Training(plan, fields)
     run.step = 4
@@ -186,7 +186,7 @@ def test_a_batch_is_a_function_of_seed_and_step(idx_folder: Path, tiny_plan: dic
 
 def test_shifted_data_and_other_times(idx_folder: Path, tiny_plan: dict) -> None:
     """Each digit is moved by its own offset, at most by `shift`; other draws stay the same."""
-    fields = load_fields(idx_folder)[:50]
+    fields = IdxFolder(idx_folder).fields()[:50]
     still, moved = (
         Training(Plan(**tiny_plan | {"batch": 64, "shift": s}), fields)._batch(16)
         for s in (0.0, 0.05)
@@ -221,7 +221,7 @@ def test_rehearsal_leaves_rates_and_ends_of_levels_alone(
 ) -> None:
     """Levels of 3 and 4 steps, rehearsed at every second: the last step of all is a rehearsal."""
     plan = Plan(**tiny_plan | FAMILY | {"levels": ((8, 3), (16, 4))})
-    run, asked = Training(plan, load_fields(idx_folder)[:50]), []
+    run, asked = Training(plan, IdxFolder(idx_folder).fields()[:50]), []
     batch = run._batch
     monkeypatch.setattr(run, "_batch", lambda n: asked.append(n) or batch(n))
     steps = list(run.run())

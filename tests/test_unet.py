@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mldemo.cli import main
 from mldemo.data import fields as data
-from mldemo.data.fields import Statistics
+from mldemo.data.statistics import Statistics
 from mldemo.diffusion.denoiser import Denoiser
 from mldemo.diffusion.oracles import GaussianDenoiser
 from mldemo.diffusion.sde import Schedule

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mldemo.data.fields import Statistics
+from mldemo.data.statistics import Statistics
 from mldemo.diffusion.oracles import GaussianDenoiser
 from mldemo.diffusion.sde import Schedule
 from mldemo.pipeline import Run, pixels

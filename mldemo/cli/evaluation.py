@@ -10,6 +10,7 @@ import click
 import torch
 
 from mldemo.cli.options import (
+    DATA,
     Whole,
     bundle_option,
     device_option,
@@ -17,6 +18,7 @@ from mldemo.cli.options import (
     progress_bar,
     say,
 )
+from mldemo.data.sets import open_data
 from mldemo.diffusion.samplers import LARGEST_STEPS
 from mldemo.machine import choose_device
 from mldemo.metrics import zoo
@@ -31,24 +33,19 @@ ONE, EVERY = "32", "16,32,64,128:300"  # resolutions by default
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    required=True,
-    help="IDX folder with images and labels, train and t10k.",
-)
+@click.option("--data", required=True, help=f"With labels: {DATA}.")
 @click.option("--epochs", type=Whole(1, 1000), default=16)
 @click.option("--width", type=Whole(1, 64), default=16, help="channels of the first layer")
 @click.option("--seed", type=Whole(0, LARGEST_SEED), default=0)
 @bundle_option
-def classifier(data: Path, epochs: int, width: int, seed: int, folder: Path) -> None:
+def classifier(data: str, epochs: int, width: int, seed: int, folder: Path) -> None:
     """Train the small classifier whose features `evaluate` looks through.
 
-    Writes DATA-classifier.safetensors into --checkpoints, with its accuracy on t10k.
+    Writes DATA-classifier.safetensors into --checkpoints, with its accuracy on the test part.
     """
     from mldemo.metrics.classifier import Fit
 
-    fit = Fit(data, epochs, seed, width)
+    fit = Fit(open_data(data), epochs, seed, width)
     with progress_bar(epochs, "epochs") as bar:
         for epoch in fit:
             bar.update(1)
@@ -91,7 +88,7 @@ def parse_levels(text: str, count: int) -> list[tuple[int, int]]:
     "sources",
     required=True,
     multiple=True,
-    help="IDX folder with train and t10k, or 'material'; may be repeated",
+    help=f"{DATA}; may be repeated",
 )
 @click.option("--classifier", "eye", metavar="NAME", help="[default: the data set's own]")
 @device_option
@@ -161,7 +158,7 @@ def _by_source(
         yield sources[0], list(names)
         return
     for source in sources:
-        data = Path(source).resolve().name
+        data = open_data(source).name
         known = names or checkpoint_names(folder)
         chosen = [n for n in known if manifest_entry(n, folder).get("data") == data]
         if chosen:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from mldemo.data.sets import DataSet
 from mldemo.request import GUIDANCE, LARGEST_GUIDANCE
 from mldemo.space.noise import LARGEST_SEED
 from mldemo.store import checkpoints
@@ -35,6 +36,7 @@ class Whole(click.ParamType):
         return number
 
 
+DATA = f"a data set ({', '.join(DataSet.known)}), or a folder of IDX files"  # what --data means
 seed_option = click.option(
     "--seed", type=Whole(0, LARGEST_SEED), default=7, help="One seed is one function."
 )

@@ -9,6 +9,7 @@ import click
 
 from mldemo import pipeline
 from mldemo.cli.options import (
+    DATA,
     Whole,
     bundle_option,
     destination,
@@ -50,13 +51,12 @@ def shape_options(command: Any) -> Any:
 @click.option("--score", type=click.Choice(list(SCORES)), default=Request.score)
 @click.option(
     "--data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="IDX folder for the empirical score.  [default: bundled generated digits]",
+    help=f"For the empirical score: {DATA}.  [default: bundled generated digits]",
 )
 @device_option
 @bundle_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help=".png, .npy or .gif")
-def sample(out: Path, device: str, folder: Path, data: Path | None, **wishes: Any) -> None:
+def sample(out: Path, device: str, folder: Path, data: str | None, **wishes: Any) -> None:
     """Turn function-space noise into images.
 
     .npy is float32 (count, N, N), unclipped; .png is a contact sheet; .gif shows x_t and the

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mldemo.cli.options import Whole, bundle_option, destination, say
+from mldemo.cli.options import DATA, Whole, bundle_option, destination, say
 from mldemo.store.files import write_json
 
 
@@ -83,7 +83,7 @@ def write_record(
 
 
 @study.command()
-@click.option("--data", required=True, help="IDX folder, or 'material'.")
+@click.option("--data", required=True, help=f"What to learn: {DATA}.")
 @click.option("--seconds", type=click.FloatRange(1, 1e6), default=300.0, help="CPU, each strategy")
 @click.option("--count", type=Whole(16, 4096), default=300, help="samples for the FID")
 @click.option(
@@ -111,7 +111,7 @@ def multilevel(
 
 
 @study.command()
-@click.option("--data", required=True, help="IDX folder, or 'material'.")
+@click.option("--data", required=True, help=f"What to learn: {DATA}.")
 @click.option("--seconds", type=click.FloatRange(1, 1e6), default=200.0, help="CPU, each variant")
 @click.option("--count", type=Whole(16, 4096), default=1000, help="samples for the FID")
 @click.option("--only", "names", metavar="NAME", multiple=True, help="may be repeated")

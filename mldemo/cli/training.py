@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from mldemo import pipeline
-from mldemo.cli.options import Whole, bundle_option, device_option, progress_bar, say
+from mldemo.cli.options import DATA, Whole, bundle_option, device_option, progress_bar, say
 from mldemo.machine import choose_device, tune_process
 from mldemo.space.noise import LARGEST_SEED
 from mldemo.space.priors import PRIORS
@@ -25,7 +25,7 @@ def _levels(text: str) -> tuple[tuple[int, int], ...]:
 @click.option(
     "--data",
     required=True,
-    help="Folder with train-images-idx3-ubyte(.gz), or 'material': random two-phase media.",
+    help=f"What to learn: {DATA}.",
 )
 @click.option(
     "--prior",
@@ -79,19 +79,20 @@ def train(
     OUT/NAME.state.safetensors (to resume) and OUT/NAME.jsonl (the loss curve). Several processes:
     torchrun --nproc-per-node=2 -m mldemo train …
     """
-    from mldemo.data.fields import Statistics, load_data
+    from mldemo.data.sets import open_data
+    from mldemo.data.statistics import Statistics
     from mldemo.store.checkpoints import load_checkpoint, manifest_entry
     from mldemo.training import loop as training
 
     chosen = choose_device(device)
     if threads is not None:
         tune_process(threads)
-    source = Path(data).resolve().name
-    name = name or f"{source}-{names[0] if len(names) == 1 else 'family'}"
+    source = open_data(data)
+    name = name or f"{source.name}-{names[0] if len(names) == 1 else 'family'}"
     if Path(name).name != name:
         raise ValueError(f"--name must be a plain name, got {name!r}")
     training.start_processes()
-    fields = load_data(data)
+    fields = source.fields("train")
     statistics = Statistics.of(fields)
     ancestor = None if parent is None else load_checkpoint(parent, folder)
     plan = Plan(
@@ -116,6 +117,6 @@ def train(
                 log.add(progress)
             if leader and progress.finished_level is not None:
                 level = plan.levels[progress.finished_level][0]
-                training.export(run, out, f"{name}-{level}", source)
+                training.export(run, out, f"{name}-{level}", source.name)
     if leader:
         say({"out": str(out), "name": name, "steps": run.step, "seconds": round(run.seconds, 1)})

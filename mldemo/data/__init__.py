@@ -1,1 +1,1 @@
-"""Data sets as fields on the torus."""
+"""Data as fields on the torus: the registry of data sets, files, preparation, statistics."""

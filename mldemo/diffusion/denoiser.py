@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mldemo.data.fields import Statistics
+from mldemo.data.statistics import Statistics
 from mldemo.diffusion.sde import Schedule, per_sample
 from mldemo.networks.blocks import SHELLS
 from mldemo.space.covariance import Prior

@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from mldemo.data.fields import Statistics
+from mldemo.data.statistics import Statistics
 from mldemo.diffusion.sde import (
     END,
     Schedule,

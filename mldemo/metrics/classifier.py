@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mldemo.data.fields import find_idx, load_fields, read_idx
+from mldemo.data.sets import DataSet
 from mldemo.space.noise import check_seed
 from mldemo.space.spectral import bandwidth, frequencies, resample, to_field, to_modes
 from mldemo.store.checkpoints import (
@@ -90,13 +90,12 @@ class Epoch:
     loss: float
 
 
-def load_labelled(folder: Path, part: str) -> tuple[Tensor, Tensor]:
-    """One part of an IDX folder: fields (B, 1, 32, 32) and as many labels (B,)."""
-    fields = load_fields(folder, part, LEVEL)
-    labels = read_idx(find_idx(folder, part, "labels-idx1"))
-    if labels.shape != (len(fields),):
-        raise ValueError(f"{folder} holds {len(fields)} {part} images, but labels {labels.shape}")
-    return fields, torch.from_numpy(labels.astype(np.int64))
+def load_labelled(data: DataSet, part: str) -> tuple[Tensor, Tensor]:
+    """One part of a data set: fields (B, 1, 32, 32) and as many labels (B,)."""
+    labels = data.labels(part)
+    if labels is None:
+        raise ValueError(f"{data.name} has no labels of its {part} part, which a classifier needs")
+    return data.fields(part, LEVEL), labels
 
 
 def augment(modes: Tensor, rng: np.random.Generator) -> Tensor:
@@ -155,13 +154,13 @@ def accuracy(network: Classifier, fields: Tensor, labels: Tensor) -> float:
 
 
 class Fit:
-    """The training of a data set's classifier, from an IDX folder to a verified file.
+    """The training of a data set's classifier, from the data to a verified file.
 
     Iterate over it to train; `save` then rounds the weights to half precision, measures the
     accuracy of the rounded ones on the test part, and writes both.
     """
 
-    def __init__(self, data: Path, epochs: int = 16, seed: int = 0, width: int = 16) -> None:
+    def __init__(self, data: DataSet, epochs: int = 16, seed: int = 0, width: int = 16) -> None:
         if not 1 <= epochs <= 1000:
             raise ValueError(f"epochs must be from 1 to 1000, got {epochs}")
         if not 1 <= width <= 64:
@@ -184,13 +183,13 @@ class Fit:
     def save(self, folder: Path) -> Path:
         """Write FOLDER/DATA-classifier.safetensors and its manifest entry."""
         network = self.network.half().float()
-        fields, labels = load_labelled(self.data, "t10k")
+        fields, labels = load_labelled(self.data, "test")
         self.record["tested_on"] = len(labels)
         self.record["accuracy"] = {
             str(LEVEL): accuracy(network, fields, labels),
             str(BAND_LIMIT): accuracy(network, resample(fields, BAND_LIMIT), labels),
         }
-        name = self.data.resolve().name
+        name = self.data.name
         summary = {"data": name, **self.record}
         state = network.state_dict().items()
         tensors = {k: v.half() if v.is_floating_point() else v for k, v in state}

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mldemo.data.fields import FINEST_LEVEL, load_data
+from mldemo.data.sets import open_data
 from mldemo.metrics.classifier import LEVEL, find_classifier, load_classifier
 from mldemo.metrics.distances import (
     moment_distance,
@@ -30,7 +30,7 @@ from mldemo.pipeline import pixels
 from mldemo.space.spectral import resample
 from mldemo.store.checkpoints import BUNDLE, manifest_entry
 
-TESTED = 1000  # of t10k
+TESTED = 1000  # of the test part
 FLOOR_IMAGES, FLOOR_SETS = 7000, 7  # at most so many training images, in so many sets
 
 
@@ -92,11 +92,10 @@ class Reference:
 
     @classmethod
     def of(cls, source: str, folder: Path = BUNDLE, classifier: str | None = None) -> "Reference":
-        """What `--data` means: an IDX folder, whose name is the data set's, or "material"."""
-        train, test = (
-            load_data(source, p, n) for p, n in (("train", LEVEL), ("t10k", FINEST_LEVEL))
-        )
-        return cls(Path(source).resolve().name, train, test, folder, classifier)
+        """What `--data` means, by name or folder."""
+        data = open_data(source)
+        train, test = data.fields("train", LEVEL), data.fields("test", first=TESTED)
+        return cls(data.name, train, test, folder, classifier)
 
     def _level(self, limit: int) -> Level:
         test, train = common_level(self.test, limit), common_level(self.train, limit)

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
-from mldemo.data.fields import Statistics
+from mldemo.data.statistics import Statistics
 from mldemo.diffusion.sde import Schedule
 from mldemo.space.covariance import Prior
 from mldemo.space.priors import prior_from_dict

@@ -12,14 +12,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from mldemo.data.sets import DataSet
 from mldemo.store import hub
 from mldemo.store.checkpoints import find, prior_names, read_manifest, write_manifest
 
 TASK = "unconditional-image-generation"
-DATA_SETS = {  # name: its id on the Hub, and whose it is
-    "mnist": ("ylecun/mnist", "MNIST (Y. LeCun, C. Cortes, C. Burges), CC BY-SA 3.0"),
-    "fashion-mnist": ("zalando-datasets/fashion_mnist", "Fashion-MNIST (Zalando SE), MIT"),
-}
 CARD = """
 # {repo}: diffusion models in function space
 
@@ -81,14 +78,15 @@ def model_card(manifest: dict[str, Any], repo: str, picture: str | None = None) 
     files = manifest["files"]
     default = manifest["default"]
     data = sorted({e["data"] for e in files.values() if isinstance(e.get("data"), str)})
-    known = {name: DATA_SETS.get(name, (name, name)) for name in data}
+    known = {name: DataSet.known[name] for name in data if name in DataSet.known}
+    hubs: dict[str, str] = {n: kind.hub for n, kind in known.items() if kind.hub}
     index, measured = [], []
     for name, entry in files.items():
         found = list(numbers(entry.get("metrics")))
         results = [
             EvalResult(
                 task_type=TASK,
-                dataset_type=known[entry["data"]][0],
+                dataset_type=hubs.get(str(entry["data"]), str(entry["data"])),
                 dataset_name=entry["data"],
                 metric_type=path[-1],
                 metric_name=" ".join(path),
@@ -103,7 +101,7 @@ def model_card(manifest: dict[str, Any], repo: str, picture: str | None = None) 
         library_name="mldemo",
         pipeline_tag=TASK,
         tags=["diffusion", "neural-operator", "function-space", "safetensors"],
-        datasets=[known[name][0] for name in data if name in DATA_SETS] or None,
+        datasets=[*hubs.values()] or None,
     ).to_dict()
     metadata |= {"model-index": index} if index else {}
     table = "\n## Metrics\n\n| checkpoint | metric | value |\n|---|---|---|\n"
@@ -114,7 +112,7 @@ def model_card(manifest: dict[str, Any], repo: str, picture: str | None = None) 
         picture=f"\n![One seed on four grids]({picture})\n" if picture else "",
         rows="\n".join(_row(entry) for entry in files.values()),
         metrics=table + "\n".join(measured) + "\n" if measured else "",
-        data="\n".join(f"- {about}" for _, about in known.values()),
+        data="\n".join(f"- {known[n].described() if n in known else n}" for n in data),
     )
     return f"---\n{yaml_dump(metadata)}---\n{text}"
 

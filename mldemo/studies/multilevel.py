@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mldemo.data.fields import Statistics, load_data
+from mldemo.data.sets import open_data
+from mldemo.data.statistics import Statistics
 from mldemo.diffusion.denoiser import Denoiser
 from mldemo.metrics.evaluation import Reference
 from mldemo.pipeline import Run, default_prior
@@ -37,7 +38,7 @@ STRATEGIES: dict[str, dict[int, float]] = {  # the share of the CPU time that ea
     "32 → 64": {32: 0.7, 64: 0.3},
     "64 alone": {64: 1.0},
 }
-POINTS, VALIDATION = 12, 64  # points of a curve, test images in each
+POINTS, VALIDATION = 12, 64  # points of a curve, validation images in each
 FID_EVERY = 4  # points from one FID to the next
 
 
@@ -79,8 +80,8 @@ def study(
     Finished strategies, and the training state of the one under way, are kept in the folder
     `state`, and a study that was stopped goes on from there.
     """
-    fields = load_data(source)
-    test = load_data(source, "t10k")[:VALIDATION]
+    data = open_data(source)
+    fields, test = data.fields("train"), data.fields("validation", first=VALIDATION)
     prior = default_prior("bessel", Statistics.of(fields)).to_dict()
     reference = Reference.of(source)
     base = Plan(priors=(prior,))

@@ -17,12 +17,12 @@ from typing import Any
 
 from torch import Tensor
 
-from mldemo.data.fields import Statistics, load_data
+from mldemo.data.sets import open_data
+from mldemo.data.statistics import Statistics
 from mldemo.metrics.evaluation import Reference
 from mldemo.pipeline import default_prior
 from mldemo.request import GUIDANCE
 from mldemo.space.priors import PRIORS
-from mldemo.space.spectral import resample
 from mldemo.studies.multilevel import VALIDATION, keep, samples, step_costs, validation_loss
 from mldemo.training.loop import Training
 from mldemo.training.plan import Plan
@@ -106,7 +106,8 @@ def study(
     settings = [Path(source).name, seconds, count]
     if _kept(state, "settings", lambda: settings) != settings:
         raise ValueError(f"{state} belongs to other settings: remove it or choose another folder")
-    fields, test = load_data(source), resample(load_data(source, "t10k")[:VALIDATION], LEVEL)
+    data = open_data(source)
+    fields, test = data.fields("train"), data.fields("validation", LEVEL, VALIDATION)
     base, reference = plan_of("recipe", Statistics.of(fields)), Reference.of(source)
     budget = _kept(
         state, "budget", lambda: seconds / step_costs(base, fields, [LEVEL], steps=12)[LEVEL]

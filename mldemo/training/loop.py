@@ -24,7 +24,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from mldemo.data.fields import Statistics
+from mldemo.data.statistics import Statistics
 from mldemo.diffusion.denoiser import Denoiser, Noise
 from mldemo.networks import build_network, complete_record
 from mldemo.space.priors import prior_from_dict
