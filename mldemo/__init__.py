@@ -6,8 +6,9 @@ Fields live on the torus (`spectral`), noise is a Gaussian with a trace-class co
 """
 
 from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
-from mldemo.diffusion.samplers import SAMPLERS, State, sample
+from mldemo.diffusion.samplers import State, sample
 from mldemo.diffusion.sde import Schedule
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.pipeline import Frame, prepare
 from mldemo.request import Request
 from mldemo.space.covariance import Prior

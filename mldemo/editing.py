@@ -13,14 +13,9 @@ import torch
 from torch import Tensor
 
 from mldemo.diffusion.conditioning import METHODS, ConditionalDenoiser, Known, LowModes, Pixels
-from mldemo.diffusion.samplers import (
-    Denoise,
-    Increment,
-    State,
-    default_times,
-    sample,
-)
+from mldemo.diffusion.samplers import Denoise, State, sample
 from mldemo.diffusion.sde import END, Schedule, check_time, diffuse
+from mldemo.diffusion.steps import Increment, check_sampler
 from mldemo.pipeline import Run
 from mldemo.space.covariance import Prior
 from mldemo.space.spectral import check_resolution
@@ -74,11 +69,11 @@ def denoise_from(
     """Noise x_0 to the time t in (1e-3, 1], then run the reverse process from there.
 
     SDEdit (Meng et al. 2022): what x_t = α_t x_0 + σ_t η has drowned is generated anew, the rest
-    stays. Yields `steps` + 1 states, as `sample` does; "euler" needs `increments`.
+    stays. Yields `steps` + 1 states, as `sample` does; a stochastic one needs `increments`.
     """
     schedule, clean = schedule or Schedule(), check_field(clean)
     x = diffuse(schedule, clean, noise, torch.tensor(check_time(time), dtype=torch.float64))
-    times = default_times(schedule, sampler, steps, time)
+    times = check_sampler(sampler).times(schedule, steps, time)
     return sample(denoise, x, sampler, steps, schedule, increments, times)
 
 

@@ -18,15 +18,9 @@ from torch import Tensor
 from mldemo.data.sets import open_data
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser
-from mldemo.diffusion.samplers import (
-    Denoise,
-    Increment,
-    brownian_fields,
-    default_times,
-    initial_state,
-    sample,
-)
+from mldemo.diffusion.samplers import Denoise, brownian_fields, initial_state, sample
 from mldemo.diffusion.sde import Schedule
+from mldemo.diffusion.steps import SAMPLERS, Increment
 from mldemo.request import EXACT_SCORES, Request, check_choice
 from mldemo.space.covariance import Prior
 from mldemo.space.priors import PRIORS, VARIED, Standard, fit_matched
@@ -129,7 +123,8 @@ class Run:
     @property
     def times(self) -> list[float]:
         """The times of all steps + 1 states, from 1 down to 1e-3, then 0."""
-        return [*default_times(self.schedule, self.request.sampler, self.request.steps), 0.0]
+        sampler = SAMPLERS[self.request.sampler]
+        return [*sampler.times(self.schedule, self.request.steps), 0.0]
 
     @property
     def alphas(self) -> list[float]:
@@ -149,7 +144,7 @@ class Run:
     def increments(self, indices: list[int]) -> Increment | None:
         """Their Brownian increments, if the sampler is stochastic."""
         r = self.request
-        if r.sampler != "euler":
+        if not SAMPLERS[r.sampler].stochastic:
             return None
         return brownian_fields(self.prior, r.seed, indices, r.resolution, self.device)
 

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from mldemo.diffusion.samplers import SAMPLERS, check_steps, network_calls
+from mldemo.diffusion.samplers import check_steps
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.space.noise import check_seed
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import check_resolution
@@ -111,7 +112,7 @@ class Request:
     @property
     def calls(self) -> int:
         """How often the denoiser is asked."""
-        return network_calls(self.sampler, self.steps)
+        return SAMPLERS[self.sampler].calls(self.steps)
 
     @property
     def work(self) -> int:

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from mldemo.diffusion.conditioning import METHODS, ConditionalDenoiser, Known, LowModes, Pixels
 from mldemo.diffusion.oracles import GaussianDenoiser, MixtureDenoiser
-from mldemo.diffusion.samplers import SAMPLERS, brownian_fields
+from mldemo.diffusion.samplers import brownian_fields
 from mldemo.diffusion.sde import END, Schedule
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.editing import complete
 from mldemo.space import spectral
 from mldemo.space.covariance import Prior

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from mldemo.diffusion.oracles import GaussianDenoiser
-from mldemo.diffusion.samplers import SAMPLERS, brownian_fields, sample
+from mldemo.diffusion.samplers import brownian_fields, sample
 from mldemo.diffusion.sde import Schedule
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.editing import Edit, denoise_from, dissolve, edit
 from mldemo.pipeline import Run, prepare
 from mldemo.request import Request

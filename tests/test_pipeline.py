@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mldemo.diffusion.oracles import GaussianDenoiser
-from mldemo.diffusion.samplers import SAMPLERS
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.machine import choose_device
 from mldemo.pipeline import pixels, prepare
 from mldemo.request import LARGEST_WORK, Request, request_from

@@ -1,4 +1,4 @@
-"""Samplers on Gaussian data, held against exact per-mode recursions, W2 and orders of convergence.
+"""Samplers on Gaussian data, against exact per-mode recursions, W2 and orders of convergence.
 
 With the exact Gaussian denoiser D = m + g (x - αm), g = αΛ/v, every sampler is affine in each mode
 and in the noise, so what it must return can be written down without it.
@@ -15,8 +15,9 @@ import torch
 from scipy import stats
 
 from mldemo.diffusion.oracles import GaussianDenoiser
-from mldemo.diffusion.samplers import SAMPLERS, State, brownian_fields, sample
+from mldemo.diffusion.samplers import State, brownian_fields, sample
 from mldemo.diffusion.sde import Schedule, log_snr_times, uniform_times
+from mldemo.diffusion.steps import SAMPLERS, Heun, Sampler
 from mldemo.space import spectral
 from mldemo.space.noise import BrownianPath, unit_modes
 from mldemo.space.priors import Bessel, Matched
@@ -242,3 +243,48 @@ def test_euler_maruyama_has_strong_order_one() -> None:
     reference = end(finest)
     errors = [float((end(n) - reference).square().mean().sqrt()) for n in levels]
     assert slope(errors, levels) == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_name_without_a_step_cannot_exist() -> None:
+    """Nor one without its facts, nor a second sampler of a name."""
+    facts = {"name": "magic", "label": "Magic", "order": 3, "source": "nowhere"}
+    with pytest.raises(TypeError, match="the sampler magic has no step"):
+        type("Magic", (Sampler,), facts)
+    with pytest.raises(TypeError, match="the sampler magic has no label, order, source"):
+        type("Magic", (Sampler,), {"name": "magic", "step": Heun.step})
+    with pytest.raises(TypeError, match="a sampler called heun already"):
+        type("Magic", (Heun,), facts | {"name": "heun"})
+    assert "magic" not in SAMPLERS and type(SAMPLERS["heun"]) is Heun
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_calls_are_those_that_the_sampler_promises(name: str, steps: int) -> None:
+    """Counted by the denoiser itself, not by the loop."""
+    asked = []
+
+    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        asked.append(float(t))
+        return oracle()(x, t)
+
+    noise = brownian_fields(PRIOR, 5, [0, 1], N, dtype=torch.float64)
+    states = run(denoise, start(), name, steps, noise=noise)
+    assert len(asked) == states[-1].calls == SAMPLERS[name].calls(steps)
+    assert set(asked) <= set(SAMPLERS[name].times(SCHEDULE, steps))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.complex64])
+def test_other_precisions_are_refused_in_one_sentence(dtype: torch.dtype) -> None:
+    """By the sampler before it begins, and by every denoiser."""
+    x = torch.ones(1, 1, N, N).to(dtype)
+    words = f"fields must be float32 or float64, got {dtype}"
+    with pytest.raises(ValueError, match=words):
+        sample(oracle(), x, "ddim", 3)
+    with pytest.raises(ValueError, match=words):
+        oracle()(x, torch.tensor(0.5))
+
+
+def test_noise_of_another_precision_is_refused_in_one_sentence() -> None:
+    noise = brownian_fields(PRIOR, 5, [0, 1], N)
+    with pytest.raises(ValueError, match=r"noise is torch.float32 .* fields are torch.float64"):
+        run(oracle(), start(), "euler", 3, noise=noise)

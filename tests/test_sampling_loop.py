@@ -14,8 +14,9 @@ from mldemo.data.sets import IdxFolder
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.denoiser import Denoiser
 from mldemo.diffusion.oracles import GaussianDenoiser
-from mldemo.diffusion.samplers import SAMPLERS, brownian_fields, check_steps, initial_state, sample
+from mldemo.diffusion.samplers import brownian_fields, check_steps, initial_state, sample
 from mldemo.diffusion.sde import Schedule, log_snr_times, uniform_times
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.networks import build_network
 from mldemo.space import spectral
 from mldemo.space.covariance import Prior

@@ -24,13 +24,12 @@ from test_samplers import (
 
 from mldemo.cli.studies import write_record
 from mldemo.diffusion.oracles import MixtureDenoiser
-from mldemo.diffusion.samplers import SAMPLERS
 from mldemo.diffusion.sde import log_snr_times, uniform_times
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.space import spectral
 from mldemo.space.priors import Laplacian
 from mldemo.store.checkpoints import read_manifest
 from mldemo.studies.solvers import (
-    ORDERS,
     GaussianProblem,
     StrongErrors,
     bundled_gaussian,
@@ -72,7 +71,7 @@ def test_the_limit_is_where_many_steps_lead(sampler: str) -> None:
     v = a**2 * LAMBDA + s**2 * PRIOR.eigenvalues(8).numpy()
     np.testing.assert_allclose(PROBLEM.limit_variance().numpy(), gain(1e-3) ** 2 * v, rtol=1e-12)
     few, many = (PROBLEM.errors(sampler, n)["to_limit"] for n in (80, 320))
-    assert math.log(few / many) / math.log(4) == pytest.approx(ORDERS[sampler], abs=0.15)
+    assert math.log(few / many) / math.log(4) == pytest.approx(SAMPLERS[sampler].order, abs=0.15)
 
 
 def test_curve_counts_network_calls() -> None:
@@ -87,7 +86,7 @@ def test_strong_error_on_one_component_falls_with_the_order(sampler: str) -> Non
     errors = StrongErrors(one, count=4, finest=640)
     rows = list(errors.curve(sampler, (20, 40, 80)))
     measured = slope([r["error"] for r in rows], [r["steps"] for r in rows])
-    assert measured == pytest.approx(-ORDERS[sampler], abs=0.3)
+    assert measured == pytest.approx(-SAMPLERS[sampler].order, abs=0.3)
     assert all(r["rms"] > 0 for r in rows)
 
 
@@ -129,8 +128,8 @@ def test_shipped_record_has_the_slopes_of_theory() -> None:
     record = json.loads(RECORD.read_text("utf-8"))
     assert set(record["samplers"]) == set(SAMPLERS)
     for name, sampler in record["samplers"].items():
-        assert sampler["gaussian_slope"]["slope"] == pytest.approx(-ORDERS[name], abs=0.1)
-        assert sampler["mixture_slope"]["slope"] == pytest.approx(-ORDERS[name], abs=0.25)
+        assert sampler["gaussian_slope"]["slope"] == pytest.approx(-SAMPLERS[name].order, abs=0.1)
+        assert sampler["mixture_slope"]["slope"] == pytest.approx(-SAMPLERS[name].order, abs=0.25)
         assert sampler["seconds_per_call"] > 0
     for row in record["discretisation"]["rows"]:
         assert row["slope"] == pytest.approx(row["theory"], abs=0.03)

@@ -19,7 +19,8 @@ from mldemo.cli.options import (
     say,
     seed_option,
 )
-from mldemo.diffusion.samplers import LARGEST_STEPS, SAMPLERS
+from mldemo.diffusion.samplers import LARGEST_STEPS
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.machine import choose_device
 from mldemo.request import LARGEST_COUNT, SCORES, Request
 from mldemo.space.priors import PRIORS

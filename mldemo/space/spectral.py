@@ -35,6 +35,13 @@ def check_resolution(resolution: int) -> int:
     return resolution
 
 
+def check_precision(field: Tensor) -> Tensor:
+    """Return fields of float32 or float64, else raise ``ValueError``; others have no FFT."""
+    if field.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"fields must be float32 or float64, got {field.dtype}: convert them")
+    return field
+
+
 def bandwidth(resolution: int) -> int:
     """The largest |k|∞ in H_N: 7 at N = 16, 4 at N = 9."""
     return (resolution - 1) // 2
@@ -76,7 +83,7 @@ def _band_mask(resolution: int, dtype: torch.dtype, device: torch.device) -> Ten
 
 def to_modes(field: Tensor) -> Tensor:
     """Modes of the projection of a field on H_N: (..., N, N) -> (..., N, N//2 + 1)."""
-    mask = _band_mask(field.shape[-1], field.dtype, field.device)
+    mask = _band_mask(field.shape[-1], check_precision(field).dtype, field.device)
     return torch.fft.rfft2(field, norm="forward") * mask
 
 

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
-from mldemo.diffusion.samplers import (
-    SAMPLERS,
-    brownian_fields,
-    default_times,
-    network_calls,
-    sample,
-)
-from mldemo.diffusion.sde import END, FIRST, Schedule
+from mldemo.diffusion.oracles import EmpiricalDenoiser, MixtureDenoiser
+from mldemo.diffusion.samplers import brownian_fields, sample
+from mldemo.diffusion.sde import END, FIRST, Schedule, per_sample
+from mldemo.diffusion.steps import SAMPLERS, check_sampler
 from mldemo.pipeline import default_prior, default_statistics, prepare
 from mldemo.request import Request
 from mldemo.space.covariance import Prior
@@ -41,8 +35,7 @@ from mldemo.store.checkpoints import BUNDLE, read_manifest
 
 STEPS = (5, 8, 10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320)
 MIXTURE_STEPS = (10, 14, 20, 28, 40, 56, 80, 112, 160)
-ORDERS = {"dpmpp2m": 2, "ddim": 1, "heun": 2, "euler": 1}
-LEVELS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+GRIDS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 EXPONENTS = (1.1, 1.5, 2.0, 3.0)
 
 
@@ -74,59 +67,71 @@ class GaussianProblem:
         """q_k."""
         return self.prior.eigenvalues(self.resolution)
 
-    def _at(self, t: float) -> tuple[float, float, float, Tensor]:
-        """β, α, σ and v_k, 1 where it would vanish."""
+    def _at(self, t: float) -> tuple[float, Tensor]:
+        """α and v_k."""
         clock = torch.tensor(t, dtype=torch.float64)
-        beta, alpha, sigma = (
-            float(f(clock)) for f in (self.schedule.beta, self.schedule.alpha, self.schedule.sigma)
-        )
-        v = alpha**2 * self.spectrum + sigma**2 * self.noise
-        return beta, alpha, sigma, torch.where(v > 0, v, 1.0)
+        alpha, sigma = float(self.schedule.alpha(clock)), float(self.schedule.sigma(clock))
+        return alpha, alpha**2 * self.spectrum + sigma**2 * self.noise
 
     def start_variance(self) -> Tensor:
         """v_k at T."""
-        _, alpha, sigma, _ = self._at(END)
-        return alpha**2 * self.spectrum + sigma**2 * self.noise
+        return self._at(END)[1]
 
     def generated(self, sampler: str, steps: int) -> tuple[Tensor, Tensor]:
         """Mean (field) and variance per mode of what `steps` steps of the sampler return.
 
-        The sampler runs once from α_T m and once from there plus a field with every mode set,
-        without noise: that gives its mean and its gain. For Euler-Maruyama the noise that it adds
-        follows var' = (1 + hβ(½ - q/v))² var + βqh.
+        A sampler is affine in every mode and in every increment of the noise, with coefficients
+        that depend on (Λ_k, q_k) alone. So it is run on one number for each such pair, in rows:
+        what becomes of the mean, of x_T, and of each increment by itself.
         """
-        _, alpha, _, _ = self._at(END)
-        probe = to_field(_every_mode(self.resolution), self.resolution)
-        x = torch.cat([alpha * self.mean, alpha * self.mean + probe])
-        denoise = GaussianDenoiser(self.mean, self.spectrum, self.prior, self.schedule)
-        still = _no_noise(x)
-        out = _last(sample(denoise, x, sampler, steps, self.schedule, still))
-        gain = (to_modes(out[1:] - out[:1]) / _every_mode(self.resolution)).real[0, 0]
-        gain = torch.where(multiplicity(self.resolution) > 0, gain, 0.0)
-        variance = gain**2 * self.start_variance()
-        return out[:1], variance + self._added(sampler, steps)
+        pairs, which = torch.unique(
+            torch.stack([self.spectrum, self.noise]).flatten(1), dim=1, return_inverse=True
+        )
+        kicks = self._run(sampler, steps, pairs, 0)[1]
+        rows = self._run(sampler, steps, pairs, kicks)[0][:, 0, 0]
+        mean, gain, added = rows[0], rows[1], rows[2:].square().sum(0)
 
-    def _added(self, sampler: str, steps: int) -> Tensor:
-        added = torch.zeros_like(self.spectrum)
-        if sampler != "euler":
-            return added
-        times = default_times(self.schedule, sampler, steps)
-        for t, ahead in pairwise(times):
-            beta, _, _, v = self._at(t)
-            h = t - ahead
-            growth = 1 + h * beta * (0.5 - self.noise / v)
-            added = growth**2 * added + beta * self.noise * h
-        return self._last_gain(times[-1]) ** 2 * added
+        def unfold(values: Tensor) -> Tensor:
+            return values[which].reshape(self.spectrum.shape)
 
-    def _last_gain(self, t: float) -> Tensor:
-        _, alpha, _, v = self._at(t)
-        return alpha * self.spectrum / v
+        field = to_field(to_modes(self.mean) * unfold(mean), self.resolution)
+        return field, unfold(gain**2) * self.start_variance() + unfold(added)
+
+    def _run(self, sampler: str, steps: int, pairs: Tensor, kicks: int) -> tuple[Tensor, int]:
+        """The rows at the end, (2 + kicks, 1, 1, K), and how often noise was asked for.
+
+        Row 0 has mean 1 and starts there, row 1 starts from 1, row 2 + j is hit by increment j.
+        """
+        spectrum, noise = pairs
+        x = torch.zeros(2 + kicks, 1, 1, pairs.shape[1], dtype=torch.float64)
+        mean = torch.zeros_like(x)
+        mean[0] = 1.0
+        x[0], x[1] = self._at(END)[0], 1.0
+        asked = 0
+
+        def denoise(y: Tensor, t: Tensor) -> Tensor:
+            alpha, sigma = (
+                per_sample(f(t), y) for f in (self.schedule.alpha, self.schedule.sigma)
+            )
+            v = alpha**2 * spectrum + sigma**2 * noise
+            gain = torch.where(v > 0, alpha * spectrum / v, 0.0)
+            return mean + gain * (y - alpha * mean)
+
+        def increment(start: float, end: float) -> Tensor:
+            nonlocal asked
+            kick = torch.zeros_like(x)
+            if kicks:
+                kick[2 + asked] = (noise * (end - start)).sqrt()
+            asked += 1
+            return kick
+
+        last = _last(sample(denoise, x, sampler, steps, self.schedule, increment))
+        return last, asked
 
     def limit_variance(self) -> Tensor:
         """What n → ∞ steps leave: v_k at 1e-3, then the last denoising; the mean is m."""
-        _, alpha, sigma, _ = self._at(FIRST)
-        v = alpha**2 * self.spectrum + sigma**2 * self.noise
-        return self._last_gain(FIRST) ** 2 * v
+        alpha, v = self._at(FIRST)
+        return torch.where(v > 0, (alpha * self.spectrum) ** 2 / v, 0.0)
 
     def distance(self, mean: Tensor, variance: Tensor, target: Tensor) -> float:
         """W2 between N(mean, variance) and N(m, target)."""
@@ -142,14 +147,6 @@ class GaussianProblem:
             "w2": self.distance(mean, variance, self.spectrum) / unit,
             "to_limit": self.distance(mean, variance, self.limit_variance()) / unit,
         }
-
-
-def _every_mode(resolution: int) -> Tensor:
-    return (multiplicity(resolution) > 0).to(torch.complex128)[None, None]
-
-
-def _no_noise(x: Tensor) -> Any:
-    return lambda start, end: torch.zeros_like(x)
 
 
 def _last(states: Iterator[Any]) -> Tensor:
@@ -170,7 +167,7 @@ def gaussian_curve(
 ) -> Iterator[dict[str, Any]]:
     """One point per step count: steps, calls, w2, to_limit."""
     for n in steps:
-        yield {"steps": n, "calls": network_calls(sampler, n), **problem.errors(sampler, n)}
+        yield {"steps": n, "calls": check_sampler(sampler).calls(n), **problem.errors(sampler, n)}
 
 
 def bundled_mixture(folder: Path = BUNDLE, components: int = 10) -> MixtureDenoiser:
@@ -189,9 +186,9 @@ def bundled_mixture(folder: Path = BUNDLE, components: int = 10) -> MixtureDenoi
 class StrongErrors:
     """The strong error ‖x_n - x_∞‖ of every sampler on one mixture, with coupled noise.
 
-    Every step count starts from the same N(0, Q) and, for Euler-Maruyama, follows the same
-    Brownian path. x_∞ is the run with `finest` steps: of the second-order multistep for the
-    deterministic samplers, which share one flow.
+    Every step count starts from the same N(0, Q) and, if it is stochastic, follows the same
+    Brownian path. x_∞ is the run with `finest` steps: its own for a stochastic sampler, that of
+    the second-order multistep for the deterministic ones, which share one flow.
     """
 
     denoise: MixtureDenoiser
@@ -210,7 +207,7 @@ class StrongErrors:
     def end(self, sampler: str, steps: int) -> Tensor:
         """What `steps` steps make of the start."""
         path, prior = None, self.denoise.prior
-        if sampler == "euler":
+        if SAMPLERS[sampler].stochastic:
             n = self._start.shape[-1]
             path = brownian_fields(prior, self.seed, self._indices, n, dtype=torch.float64)
         return _last(
@@ -225,7 +222,7 @@ class StrongErrors:
         `error` is the median over the samples, `rms` the root mean square, which one sample that
         ends at another digit dominates.
         """
-        finest = "euler" if sampler == "euler" else "dpmpp2m"
+        finest = sampler if check_sampler(sampler).stochastic else Request.sampler
         if finest not in self._references:
             self._references[finest] = self.end(finest, self.finest)
         reference = self._references[finest]
@@ -234,13 +231,13 @@ class StrongErrors:
             gap = (self.end(sampler, n) - reference).square().mean((1, 2, 3)).sqrt() / unit
             yield {
                 "steps": n,
-                "calls": network_calls(sampler, n),
+                "calls": check_sampler(sampler).calls(n),
                 "error": float(gap.median()),
                 "rms": float(gap.square().mean().sqrt()),
             }
 
 
-def discretisation(prior: Prior, levels: Sequence[int] = LEVELS) -> list[float]:
+def discretisation(prior: Prior, levels: Sequence[int] = GRIDS) -> list[float]:
     """W2(η, η_N)/√tr Q = √(1 - tr_N Q / tr Q) on each level."""
     return [math.sqrt(max(0.0, 1 - prior.level_trace(n) / prior.total)) for n in levels]
 
@@ -290,28 +287,28 @@ def study(folder: Path = BUNDLE, quick: bool = False) -> Iterator[tuple[str, dic
         },
     )
     samplers = {}
-    for name, label in SAMPLERS.items():
+    for name, sampler in SAMPLERS.items():
         gaussian = list(gaussian_curve(problem, name, gaussian_steps))
         points = list(strong.curve(name, mixture_steps))
         seconds = seconds_per_run(name, folder=folder)
         samplers[name] = {
-            "label": label,
-            "order": ORDERS[name],
+            "label": sampler.label,
+            "order": sampler.order,
             "gaussian": gaussian,
             "gaussian_slope": tail(gaussian, "to_limit", 40),
             "mixture": points,
             "mixture_slope": tail(points, "error", 10 if quick else 40),
             "seconds_20_steps": seconds,
-            "seconds_per_call": seconds / network_calls(name, Request.steps),
+            "seconds_per_call": seconds / sampler.calls(Request.steps),
         }
     yield "samplers", samplers
     rows = []
     for s in EXPONENTS:
         errors = discretisation(Laplacian(s))
-        far = LEVELS.index(32)
-        measured = slope(errors[far:], LEVELS[far:])
+        far = GRIDS.index(32)
+        measured = slope(errors[far:], GRIDS[far:])
         rows.append({"exponent": s, "w2": errors, "slope": measured, "theory": -(s - 1)})
     yield (
         "discretisation",
-        {"prior": "laplacian", "levels": LEVELS, "finest": FINEST, "rows": rows},
+        {"prior": "laplacian", "levels": GRIDS, "finest": FINEST, "rows": rows},
     )

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mldemo.diffusion.samplers import SAMPLERS
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.pipeline import Frame, Run, pixels, prepare
 from mldemo.request import Request
 from mldemo.space.spectral import radial_power
@@ -128,7 +128,7 @@ def heading(run: Run) -> dict[str, Any]:
         "resolution": r.resolution,
         "count": r.count,
         "steps": r.steps,
-        "sampler": SAMPLERS[r.sampler],
+        "sampler": SAMPLERS[r.sampler].label,
         "seed": r.seed,
         "command": command(run),
         "python": snippet(run),

@@ -21,7 +21,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 from PIL.Image import Image
 
-from mldemo.diffusion.samplers import SAMPLERS
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.images import sheet
 from mldemo.pipeline import Frame, Run, default_prior, default_statistics, pixels, prepare
 from mldemo.request import LARGEST_GUIDANCE, SCORES, Request

@@ -12,6 +12,8 @@ from typing import Any
 
 import gradio as gr
 
+from mldemo.diffusion.steps import SAMPLERS
+from mldemo.request import Request
 from mldemo.ui.server.live import SECONDS, Record, Source, sentence
 
 Decorator = Callable[..., Callable[[Source], Source]]
@@ -39,7 +41,8 @@ def seconds_for(query: Mapping[str, str]) -> int:
                 found.append(float(query.get(name, "")))
         return max(found)
 
-    calls = most("steps") * (2 if query.get("sampler") == "heun" else 1)
+    sampler = SAMPLERS.get(query.get("sampler", ""), SAMPLERS[Request.sampler])
+    calls = most("steps") * sampler.calls_per_step
     work = calls * most("n", "finest") ** 2 * most("count")
     return round(min(SECONDS, START_SECONDS + work / PIXELS_PER_SECOND))
 

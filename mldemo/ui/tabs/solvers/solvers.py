@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mldemo.diffusion.samplers import SAMPLERS
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.space.priors import PRIORS
 from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
 from mldemo.ui.fields import Choice
@@ -38,7 +38,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
             "score": "gaussian",
             "scoreLabel": "exact score of a Gaussian",
             "sampler": sampler,
-            "label": SAMPLERS[sampler],
+            "label": SAMPLERS[sampler].label,
             "prior": prior,
             "resolution": n,
             "command": "python -m mldemo study solvers --out solvers.json",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from mldemo.diffusion.samplers import SAMPLERS
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.pipeline import checkpoints_for, prepare
 from mldemo.request import GUIDANCE, LARGEST_GUIDANCE, Request
 from mldemo.space.priors import PRIORS
@@ -48,7 +48,7 @@ def prior_field(place: Place) -> Choice:
 
 def sampler_field() -> Choice:
     """The samplers by their names in the literature."""
-    options = [(label, name) for name, label in SAMPLERS.items()]
+    options = [(sampler.label, name) for name, sampler in SAMPLERS.items()]
     return Choice("sampler", "Sampler", Request.sampler, options, menu=True)
 
 
