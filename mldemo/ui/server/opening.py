@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mldemo.ui.tab import UI, Tab, base, spec_of, template
 
 LOOKS = ("player", "opening")
+EVERYWHERE = ("screen",)  # looks that must not get gradio's prefix
 
 
 def modules(name: str) -> list[str]:
@@ -32,9 +33,11 @@ def modules(name: str) -> list[str]:
 
 
 def links() -> str:
-    """What every page wants soon: its icon, the players' scripts."""
+    """What every page wants soon: its icon, what fits the screen, the players' scripts."""
     scripts = (f'<link rel="modulepreload" href="{base()}{m}">' for m in modules("static/page.js"))
-    return "\n".join(['<link rel="icon" href="favicon.ico">', *scripts])
+    looks = (f'<link rel="stylesheet" href="{base()}static/{name}.css">' for name in EVERYWHERE)
+    fitting = f'<script type="module" src="{base()}static/screen.js"></script>'
+    return "\n".join(['<link rel="icon" href="favicon.ico">', *looks, *scripts, fitting])
 
 
 def opening(tab: Tab, title: str) -> str:
