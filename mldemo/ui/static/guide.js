@@ -1,5 +1,6 @@
 // While a lesson is tried in another tab: a bar with the task that notices when it is done.
 import { keep } from "./address.js";
+import { attend } from "./screen.js";
 import { show, shown } from "./tabs.js";
 import { address, load, observe, wanted } from "./lessons.js";
 
@@ -49,6 +50,7 @@ export async function follow() {
   });
   $("close").addEventListener("click", () => { keep("lesson", null); update(); });
   document.body.append(bar);
+  attend(bar);
   update();
   observe(update);
 }

@@ -1,23 +1,21 @@
 // How much of the screen is left for a player: from where players begin down to what covers its
 // foot. `screen.css` fits the pictures into it.
-const page = document.documentElement;
+const page = document.documentElement, sizes = new ResizeObserver(measure);
+const visible = (selector) => [...document.querySelectorAll(selector)].find((e) => e.offsetHeight);
 
 function measure() {
-  const player = [...document.querySelectorAll(".md-player:has(> .md-screen)")].find((e) => e.offsetParent);
+  const player = visible(".md-player:has(> .md-screen)");
   if (player) put("--md-top", player.getBoundingClientRect().top + scrollY);
-  const foot = document.querySelector(".md-guide:not([hidden])");
-  put("--md-below", foot ? foot.offsetHeight : 0);
+  const bar = visible(".md-guide"), controls = visible(".md-controls");
+  const sheet = controls && getComputedStyle(controls).position === "fixed" ? controls : null;
+  put("--md-bar", bar?.offsetHeight ?? 0);
+  put("--md-below", (bar?.offsetHeight ?? 0) + (sheet?.offsetHeight ?? 0));
 }
 function put(name, pixels) {
   const value = `${Math.round(pixels)}px`;
   if (page.style.getPropertyValue(name) !== value) page.style.setProperty(name, value);
 }
-const sizes = new ResizeObserver(measure);
-sizes.observe(document.body);
-new MutationObserver(() => { // the bar of a lesson comes later
-  const guide = document.querySelector(".md-guide");
-  if (guide) sizes.observe(guide);
-  measure();
-}).observe(document.body, { childList: true });
+export function attend(element) { sizes.observe(element); } // it may cover the foot
+
+attend(document.body);
 addEventListener("resize", measure);
-measure();
