@@ -58,8 +58,9 @@ def initial_state(
     from_prior: bool = False,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    time: float = END,
 ) -> Tensor:
-    """x_T = α_T m + √(α_T²Λ + σ_T²q) ζ on level N, shape (B, 1, N, N).
+    """x_t = α_t m + √(α_t²Λ + σ_t²q) ζ on level N, shape (B, 1, N, N), by default at T.
 
     Not N(0, Q): modes with q = 0 would never be generated, and steep priors do not reach Q by
     T = 1. `from_prior` starts from N(0, Q) all the same, to show what goes wrong.
@@ -67,8 +68,8 @@ def initial_state(
     white = unit_modes(seed, indices, check_resolution(resolution), dtype, device)
     if from_prior:
         return to_field(prior.colour(white), resolution)
-    end = torch.tensor(END, dtype=torch.float64)
-    alpha, sigma = schedule.alpha(end), schedule.sigma(end)
+    t = torch.tensor(time, dtype=torch.float64)
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     variance = alpha**2 * statistics.spectrum(resolution)
     variance = variance + sigma**2 * prior.eigenvalues(resolution)
     mean = alpha * to_modes(statistics.mean_at(resolution).double())
