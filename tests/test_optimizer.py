@@ -1,11 +1,11 @@
-"""The optimiser, held against the singular value decomposition, AdamW's first step, itself."""
+"""The optimiser, compared with the singular value decomposition, AdamW's first step, itself."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from mldemo.networks import build_network
-from mldemo.training.optimizer import SPEED, Optimizer, orthogonalised
+from mldemo.training.optimizer import SPEED, MuonAdamW, orthogonalised
 
 RECORD = {"kind": "ushaped", "width": 8, "modes": 4, "depth": 1, "core_widths": [8, 16]}
 
@@ -67,14 +67,14 @@ def test_a_muon_step_of_a_known_matrix(rows: int, scale: float, back: float, onw
     """
     q = of_singular_values(rows, 8, torch.ones(8, dtype=torch.float64)).float()
     layer = nn.Conv2d(8, rows, 1)
-    start, optimizer = layer.weight.detach().flatten(1).clone(), Optimizer(layer)
+    start, optimizer = layer.weight.detach().flatten(1).clone(), MuonAdamW(layer, 1e-3)
     step = SPEED * 1e-3 * scale * quintic(8**-0.5) * q
     layer.weight.grad = (3 * q).view_as(layer.weight)
-    optimizer.step(1e-3)
+    optimizer.step()
     first = layer.weight.detach().flatten(1).clone()
     torch.testing.assert_close(first, start - step, atol=2e-6, rtol=0)
     layer.weight.grad = (-3 * back * q).view_as(layer.weight)
-    optimizer.step(1e-3)
+    optimizer.step()
     second = layer.weight.detach().flatten(1)
     torch.testing.assert_close(second, first - step if onward else first + step, atol=2e-6, rtol=0)
 
@@ -86,10 +86,10 @@ def with_gradients(network: nn.Module, seed: int) -> None:
         parameter.grad = torch.empty_like(parameter).copy_(gradient)  # laid out as autograd does
 
 
-def fresh(record: dict = RECORD) -> tuple[nn.Module, Optimizer]:
+def fresh(record: dict = RECORD) -> tuple[nn.Module, MuonAdamW]:
     torch.manual_seed(0)
     network = build_network(record)
-    return network, Optimizer(network)
+    return network, MuonAdamW(network, 1e-3)
 
 
 def test_every_parameter_moves_by_its_own_method() -> None:
@@ -99,7 +99,7 @@ def test_every_parameter_moves_by_its_own_method() -> None:
     network, optimizer = fresh()
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     with_gradients(network, 1)
-    optimizer.step(1e-3)
+    optimizer.step()
     kernels = set()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None
@@ -130,7 +130,8 @@ def test_a_step_is_seen_by_what_is_kept() -> None:
         with torch.no_grad():
             network(x, snr)
         with_gradients(network, seed)
-        optimizer.step(1e-2)
+        optimizer.set_rate(1e-2)
+        optimizer.step()
         with torch.no_grad():
             kept = network(x, snr)
         torch.testing.assert_close(kept, network(x, snr).detach())
@@ -141,7 +142,7 @@ def test_a_parameter_without_gradient_stays() -> None:
     with_gradients(network, 1)
     still = dict(network.named_parameters())["core.enter.weight"]
     still.grad, before = None, still.detach().clone()
-    optimizer.step(1e-3)
+    optimizer.step()
     assert torch.equal(still, before)
 
 
@@ -150,21 +151,69 @@ def test_the_state_comes_back_bit_for_bit(record: dict) -> None:
     """Three steps, state handed over (contiguous, as files hold it), three more: like six."""
     network, optimizer = fresh(record)
     other, restored = fresh(record)
-    assert not [k for k in optimizer.tensors() if k.startswith("adam")], "not stepped yet"
+    assert not optimizer.state_dict()["state"], "not stepped yet"
     for seed in range(3):
         with_gradients(network, seed)
-        optimizer.step(1e-3)
+        optimizer.step()
     other.load_state_dict(network.state_dict())
-    restored.load({k: v.clone().contiguous() for k, v in optimizer.tensors().items()})
+    handed = optimizer.state_dict()
+    for i, state in handed["state"].items():
+        handed["state"][i] = {k: v.clone().contiguous() for k, v in state.items()}
+    restored.load_state_dict(handed)
     for seed in range(3, 6):
         for model, method in ((network, optimizer), (other, restored)):
             with_gradients(model, seed)
-            method.step(2e-3)
-    a, b = optimizer.tensors(), restored.tensors()
-    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-    assert len(a) == 3 * sum(k.endswith(".step") for k in a) + len(
-        [k for k in a if k.startswith("muon")]
-    )
-    assert all(v.any() for v in a.values())
+            method.set_rate(2e-3)
+            method.step()
+    a, b = (method.state_dict()["state"] for method in (optimizer, restored))
+    kernels = len(optimizer.param_groups[0]["params"])
+    assert [set(state) for state in a.values()] == [
+        {"momentum"} if i < kernels else {"step", "exp_avg", "exp_avg_sq"} for i in range(len(a))
+    ]
+    assert len(a) == len(list(network.parameters())) and a.keys() == b.keys()
+    for i, state in a.items():
+        assert all(torch.equal(state[k], b[i][k]) and v.any() for k, v in state.items())
     for x, y in zip(network.parameters(), other.parameters(), strict=True):
         assert torch.equal(x, y)
+
+
+def test_the_rest_moves_as_torchs_adamw() -> None:
+    """Four steps of changing rates against `torch.optim.AdamW`, to the bit."""
+    network, optimizer = fresh()
+    other, _ = fresh()
+    rest = [p for p in other.parameters() if p.ndim != 4 or min(len(p), p[0].numel()) < 8]
+    theirs = torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    for seed in range(4):
+        rate = 1e-3 * (seed + 1)
+        optimizer.set_rate(rate)
+        theirs.param_groups[0]["lr"] = rate
+        for model, method in ((network, optimizer), (other, theirs)):
+            with_gradients(model, seed)
+            method.step()
+    ours = optimizer.param_groups[1]["params"]
+    assert all(torch.equal(a, b) for a, b in zip(ours, rest, strict=True))
+
+
+def test_it_is_an_optimizer_of_torch() -> None:
+    """A closure, `zero_grad`, rates by group, and a scheduler of torch that moves both."""
+    network, optimizer = fresh()
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = torch.stack([(p - 1).square().sum() for p in network.parameters()]).sum()
+        loss.backward()
+        return loss
+
+    first = optimizer.step(closure)
+    assert optimizer.step(closure).detach() < first.detach()
+    assert [g["lr"] for g in optimizer.param_groups] == [SPEED * 1e-3, 1e-3]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+    optimizer.step(closure)
+    schedule.step()
+    assert [g["lr"] for g in optimizer.param_groups] == [SPEED * 5e-4, 5e-4]
+    optimizer.param_groups[0]["lr"] = 0.0
+    before = [p.detach().clone() for p in network.parameters()]
+    optimizer.step(closure)
+    still = {id(p) for p in optimizer.param_groups[0]["params"]}
+    for old, p in zip(before, network.parameters(), strict=True):
+        assert torch.equal(old, p) == (id(p) in still)

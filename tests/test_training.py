@@ -33,8 +33,10 @@ ROOT = Path(__file__).resolve().parents[1]
 def tensors_of(run: Training) -> dict[str, torch.Tensor]:
     """Everything that a step changes."""
     out = {f"w.{k}": v for k, v in run.denoiser.network.state_dict().items()}
-    out |= {f"a.{k}": v for k, v in run.average.state_dict().items()}
-    return out | {f"o.{k}": v for k, v in run.optimizer.tensors().items()}
+    out |= {f"a.{k}": v for k, v in run.average.module.state_dict().items()}
+    for i, state in run.optimizer.state_dict()["state"].items():
+        out |= {f"o.{i}.{k}": v for k, v in state.items()}
+    return out
 
 
 def test_resumed_run_equals_uninterrupted_run_bit_for_bit(
@@ -141,6 +143,36 @@ def test_training_lowers_the_loss(idx_folder: Path, tiny_plan: dict) -> None:
     plan = Plan(**tiny_plan | {"levels": ((8, 60),), "batch": 32, "learning_rate": 5e-3})
     losses = [p.loss for p in Training(plan, IdxFolder(idx_folder).fields()).run()]
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:3])
+
+
+def test_the_average_is_the_stated_recursion(idx_folder: Path, tiny_plan: dict) -> None:
+    """a <- d a + (1 - d) w, d = min(ema, (1 + n)/(10 + n)) after n ≥ 1 steps, in float64; with
+    ema = 0.3 the decay is still warming up at n = 1 and 2, and has its full value from n = 3."""
+    plan = Plan(**tiny_plan | {"ema": 0.3, "levels": ((8, 6),)})
+    run, expected = Training(plan, load_fields(idx_folder)[:50]), {}
+    for n, _ in enumerate(run.run()):
+        decay = min(0.3, (1 + n) / (10 + n)) if n else 0.0
+        for name, weight in run.denoiser.network.named_parameters():
+            new = weight.detach().double()
+            expected[name] = decay * expected.get(name, new) + (1 - decay) * new
+    for name, weight in run.average.module.named_parameters():
+        torch.testing.assert_close(weight.double(), expected[name], rtol=1e-5, atol=1e-7)
+
+
+def test_gradients_are_clipped_to_norm_one(
+    idx_folder: Path, tiny_plan: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss 10⁴ times too large moves the network by a gradient of norm 1, as it points."""
+    run = Training(Plan(**tiny_plan), load_fields(idx_folder)[:50])
+    batch, objective = run._batch(8), run._objective
+    parameters = list(run.denoiser.network.parameters())
+    raw = torch.autograd.grad(1e4 * objective(*batch), parameters)
+    norm = torch.stack([g.norm() for g in raw]).norm()
+    assert float(norm) > 100
+    monkeypatch.setattr(run, "_objective", lambda *args: 1e4 * objective(*args))
+    run.advance()
+    for parameter, gradient in zip(parameters, raw, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient / norm, rtol=1e-4, atol=1e-6)
 
 
 def test_times_follow_the_mixture_density() -> None:
@@ -273,7 +305,8 @@ def log_of(path: Path, every: int, steps: list[tuple[int, int, float, int | None
     """The lines written for steps of (level, resolution, loss, finished level)."""
     log = LossLog(path, 0, every)
     for i, (level, resolution, loss, done) in enumerate(steps):
-        log.add(Progress(i + 1, len(steps), level, resolution, loss, 1e-3, 0.5 * i, done))
+        value = torch.tensor(loss)
+        log.add(Progress(i + 1, len(steps), level, resolution, value, 1e-3, 0.5 * i, done))
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 

@@ -112,9 +112,8 @@ def train(
     with progress_bar(plan.steps, "steps", run.step, hide=not leader) as bar:
         for progress in run.run(state, save_every):
             bar.update(1)
-            bar.set_postfix(level=progress.level, loss=f"{progress.loss:.4f}")
-            if log:
-                log.add(progress)
+            if log and (line := log.add(progress)):
+                bar.set_postfix(level=line["resolution"], loss=f"{line['loss']:.4f}")
             if leader and progress.finished_level is not None:
                 level = plan.levels[progress.finished_level][0]
                 training.export(run, out, f"{name}-{level}", source.name)

@@ -8,22 +8,37 @@ Nyquist row and column of an even grid are zero, so that H_16 ⊂ H_32 ⊂ H_64 
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 SMALLEST, FINEST = 8, 256
 Compute = TypeVar("Compute", bound=Callable[..., Any])
 
 
-def constant(compute: Compute) -> Compute:
-    """Keep what a function returns: ordinary tensors, even if inference mode asks for them first.
+def outside_modes(compute: Compute) -> Compute:
+    """Make a function return ordinary tensors, whatever mode it is called in.
 
-    What is made in inference mode may not take part in a backward pass.
+    A tensor made in inference mode may not take part in a backward pass, and one made while a
+    network is traced (`torch.export`, `torch.compile`) is a stand-in without values: neither may
+    be kept for the next call. To `torch.compile` the result is a constant of the graph.
     """
-    return cast(Compute, lru_cache(maxsize=256)(torch.inference_mode(False)(compute)))
+
+    @torch.compiler.assume_constant_result
+    @wraps(compute)
+    def ordinary(*args: Any) -> Any:
+        with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
+            return compute(*args)
+
+    return cast(Compute, ordinary)
+
+
+def constant(compute: Compute) -> Compute:
+    """Keep what a function of hashable arguments returns, made by `outside_modes`."""
+    return outside_modes(cast(Compute, lru_cache(maxsize=256)(compute)))
 
 
 def check_resolution(resolution: int) -> int:
@@ -77,13 +92,21 @@ def radius(resolution: int) -> Tensor:
 
 
 @constant
-def _band_mask(resolution: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return (multiplicity(resolution) > 0).to(device=device, dtype=dtype)
+def _placed(
+    compute: Callable[[int], Tensor], resolution: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """A constant of level N, copied to a device once: a copy at every call would wait for it."""
+    return compute(resolution).to(device, dtype)
+
+
+@constant
+def _band_mask(resolution: int) -> Tensor:
+    return multiplicity(resolution) > 0
 
 
 def to_modes(field: Tensor) -> Tensor:
     """Modes of the projection of a field on H_N: (..., N, N) -> (..., N, N//2 + 1)."""
-    mask = _band_mask(field.shape[-1], check_precision(field).dtype, field.device)
+    mask = _placed(_band_mask, field.shape[-1], check_precision(field).dtype, field.device)
     return torch.fft.rfft2(field, norm="forward") * mask
 
 
@@ -116,12 +139,16 @@ def apply_multiplier(field: Tensor, multiplier: Tensor) -> Tensor:
     return to_field(to_modes(field) * multiplier, field.shape[-1])
 
 
+def _frequency_pair(resolution: int) -> Tensor:
+    return torch.stack(frequencies(resolution))
+
+
 def shift(modes: Tensor, offsets: Tensor) -> Tensor:
     """Modes û_k e^{-2πik·δ} of u(x - δ): exact on every level, for any δ in units of the torus.
 
     modes (B, 1, N, N//2 + 1), offsets (B, 2).
     """
-    k1, k2 = (k.to(offsets) for k in frequencies(modes.shape[-2]))
+    k1, k2 = _placed(_frequency_pair, modes.shape[-2], offsets.dtype, offsets.device)
     first, second = offsets[:, :, None, None, None].unbind(1)
     phase = -2 * math.pi * (first * k1 + second * k2)
     return modes * torch.polar(torch.ones_like(phase), phase).to(modes.dtype)
@@ -129,17 +156,19 @@ def shift(modes: Tensor, offsets: Tensor) -> Tensor:
 
 def squared_norm(modes: Tensor, resolution: int) -> Tensor:
     """‖u‖² = Σ_k |û_k|², the mean of squares on the grid; sums the last two axes."""
-    weight = multiplicity(resolution).to(device=modes.device, dtype=modes.real.dtype)
+    weight = _placed(multiplicity, resolution, modes.real.dtype, modes.device)
     return (weight * (modes.real**2 + modes.imag**2)).sum((-2, -1))
 
 
 @constant
-def _shells(resolution: int) -> tuple[Tensor, Tensor]:
-    shell = radius(resolution).round().long()
-    shell = torch.where(multiplicity(resolution) > 0, shell, 0)
-    size = torch.zeros(int(shell.max()) + 1, dtype=torch.float64)
-    size.index_add_(0, shell.flatten(), multiplicity(resolution).flatten())
-    return shell, size
+def _shells(resolution: int) -> Tensor:
+    """The shell round(|k|) of every mode, flat; 0 for those outside the band."""
+    return torch.where(_band_mask(resolution), radius(resolution).round(), 0.0).long().flatten()
+
+
+@constant
+def _shell_sizes(resolution: int) -> Tensor:
+    return torch.bincount(_shells(resolution), multiplicity(resolution).flatten())
 
 
 def radial_mean(values: Tensor, resolution: int) -> Tensor:
@@ -147,12 +176,12 @@ def radial_mean(values: Tensor, resolution: int) -> Tensor:
 
     (..., N, N//2 + 1) -> (..., shells), shells 0, 1, 2, …; the last lies in the corners.
     """
-    shell, size = _shells(resolution)
-    weight = multiplicity(resolution).to(device=values.device, dtype=values.dtype)
-    flat = (values * weight).flatten(-2)
+    like = values.dtype, values.device
+    size = _placed(_shell_sizes, resolution, *like)
+    flat = (values * _placed(multiplicity, resolution, *like)).flatten(-2)
     total = flat.new_zeros((*flat.shape[:-1], len(size)))
-    total.index_add_(-1, shell.flatten().to(values.device), flat)
-    return total / size.to(device=values.device, dtype=values.dtype)
+    total.index_add_(-1, _placed(_shells, resolution, torch.long, values.device), flat)
+    return total / size
 
 
 def radial_power(field: Tensor) -> Tensor:

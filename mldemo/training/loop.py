@@ -22,7 +22,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.denoiser import Denoiser, Noise
@@ -30,8 +29,9 @@ from mldemo.networks import build_network, complete_record
 from mldemo.space.priors import prior_from_dict
 from mldemo.space.spectral import resample, shift, to_modes
 from mldemo.store.checkpoints import save_checkpoint
+from mldemo.training.average import Average
 from mldemo.training.families import Family
-from mldemo.training.optimizer import Optimizer
+from mldemo.training.optimizer import MuonAdamW
 from mldemo.training.plan import Plan, training_times
 
 
@@ -39,15 +39,15 @@ from mldemo.training.plan import Plan, training_times
 class Progress:
     """One optimiser step on the way through `level`, taken at `resolution`.
 
-    The two differ when a coarser level is rehearsed. `finished_level`, the index of the level, is
-    set on its last step.
+    The two differ when a coarser level is rehearsed. `loss` stays on the training's device, where
+    `float` would wait for it. `finished_level`, the index of the level, is set on its last step.
     """
 
     step: int
     total: int
     level: int
     resolution: int
-    loss: float
+    loss: Tensor
     learning_rate: float
     seconds: float
     finished_level: int | None = None
@@ -79,8 +79,8 @@ class Training:
         if self.world > 1:
             objective = DistributedDataParallel(objective)
         self._objective = objective
-        self.average = AveragedModel(network, multi_avg_fn=_averaging(plan.ema))
-        self.optimizer = Optimizer(network)
+        self.average = Average(network, plan.ema)
+        self.optimizer = MuonAdamW(network, plan.learning_rate)
         self.step, self.seconds = 0, 0.0
         self._levels: dict[int, tuple[Tensor, Noise]] = {}
 
@@ -126,12 +126,13 @@ class Training:
         plan = self.plan
         index, level, inside = plan.level_of(self.step)
         resolution, rate = plan.resolution_of(self.step), plan.rate(self.step)
-        self.denoiser.network.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss = self._objective(*self._batch(resolution))
         loss.backward()
         nn.utils.clip_grad_norm_(self.denoiser.network.parameters(), 1.0)
-        self.optimizer.step(rate)
-        self.average.update_parameters(self.denoiser.network)
+        self.optimizer.set_rate(rate)
+        self.optimizer.step()
+        self.average.update(self.denoiser.network)
         value = loss.detach()
         if self.world > 1:
             distributed.all_reduce(value, distributed.ReduceOp.AVG)
@@ -139,18 +140,19 @@ class Training:
         self.seconds += time.process_time() - start
         done = index if inside + 1 == plan.levels[index][1] else None
         where = self.step, plan.steps, level, resolution
-        return Progress(*where, value.item(), rate, self.seconds, done)
+        return Progress(*where, value, rate, self.seconds, done)
 
     def save(self, path: Path) -> None:
         """Write all that `resume` needs; the file is replaced in one move or not at all."""
         tensors = {f"network.{k}": v for k, v in self.denoiser.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.module.state_dict().items()}
-        tensors |= {f"optimizer.{k}": v for k, v in self.optimizer.tensors().items()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
         record = {
             "plan": asdict(self.plan),
             "step": self.step,
             "seconds": self.seconds,
-            "averaged": int(self.average.n_averaged),
+            "averaged": self.average.steps,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
@@ -174,8 +176,12 @@ class Training:
 
         self.denoiser.network.load_state_dict(part("network"))
         self.average.module.load_state_dict(part("average"))
-        self.average.n_averaged.fill_(record["averaged"])
-        self.optimizer.load(part("optimizer"))
+        self.average.steps = record["averaged"]
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in part("optimizer").items():
+            i, name = key.split(".")
+            states.setdefault(int(i), {})[name] = value
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": states})
         self.step, self.seconds = record["step"], record["seconds"]
 
     def run(self, state: Path | None = None, save_every: int = 200) -> Iterator[Progress]:
@@ -199,19 +205,6 @@ class _Objective(nn.Module):
         return self.denoiser.loss(clean, white, times, noise).mean()
 
 
-def _averaging(decay: float) -> Any:
-    """EMA whose decay warms up, min(d, (1 + n)/(10 + n)), so short runs have an average too."""
-
-    @torch.no_grad()
-    def update(averaged: Any, current: Any, count: Any) -> None:
-        n = int(count)
-        share = 1 - min(decay, (1 + n) / (10 + n))
-        for a, b in zip(averaged, current, strict=True):
-            a.lerp_(b, share)
-
-    return update
-
-
 def start_processes() -> None:
     """Join the other processes if `torchrun` or `accelerate launch` started this one."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
@@ -229,28 +222,29 @@ class LossLog:
 
     def __init__(self, path: Path, step: int, every: int = 20) -> None:
         self.path, self.every = path, every
-        self._losses: list[float] = []
+        self._losses: list[Tensor] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_text("utf-8").splitlines(True) if path.exists() else []
         path.write_text("".join(x for x in lines if json.loads(x)["step"] <= step), "utf-8")
 
-    def add(self, progress: Progress) -> None:
-        """Take one step's loss; write a line when enough have come."""
+    def add(self, progress: Progress) -> dict[str, Any] | None:
+        """Take one step's loss; when enough have come, write a line and return what it says."""
         if progress.resolution == progress.level:
             self._losses.append(progress.loss)
         due = progress.step % self.every == 0 or progress.finished_level is not None
         if not (due and self._losses):
-            return
+            return None
         record = {
             "step": progress.step,
             "resolution": progress.level,
-            "loss": sum(self._losses) / len(self._losses),
+            "loss": sum(torch.stack(self._losses).tolist()) / len(self._losses),
             "learning_rate": progress.learning_rate,
             "seconds": round(progress.seconds, 2),
         }
         self._losses.clear()
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        return record
 
 
 def export(run: Training, folder: Path, name: str, data: str) -> Path:
