@@ -149,7 +149,7 @@ def test_the_average_is_the_stated_recursion(idx_folder: Path, tiny_plan: dict) 
     """a <- d a + (1 - d) w, d = min(ema, (1 + n)/(10 + n)) after n ≥ 1 steps, in float64; with
     ema = 0.3 the decay is still warming up at n = 1 and 2, and has its full value from n = 3."""
     plan = Plan(**tiny_plan | {"ema": 0.3, "levels": ((8, 6),)})
-    run, expected = Training(plan, load_fields(idx_folder)[:50]), {}
+    run, expected = Training(plan, IdxFolder(idx_folder).fields()[:50]), {}
     for n, _ in enumerate(run.run()):
         decay = min(0.3, (1 + n) / (10 + n)) if n else 0.0
         for name, weight in run.denoiser.network.named_parameters():
@@ -163,7 +163,7 @@ def test_gradients_are_clipped_to_norm_one(
     idx_folder: Path, tiny_plan: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loss 10⁴ times too large moves the network by a gradient of norm 1, as it points."""
-    run = Training(Plan(**tiny_plan), load_fields(idx_folder)[:50])
+    run = Training(Plan(**tiny_plan), IdxFolder(idx_folder).fields()[:50])
     batch, objective = run._batch(8), run._objective
     parameters = list(run.denoiser.network.parameters())
     raw = torch.autograd.grad(1e4 * objective(*batch), parameters)
