@@ -5,18 +5,11 @@ import os
 import sys
 from pathlib import Path
 
-SETTINGS = {
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    # Half the cores compute; browser and server want the rest, and a team that is interrupted
-    # waits for its slowest thread. On two cores with the browser this is 20 against 18 frames/s.
-    "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2)),
-}
-for name, value in SETTINGS.items():
-    os.environ.setdefault(name, value)  # before gradio and torch are imported
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported
 
-from mldemo.machine import choose_device, tune_process  # noqa: E402
-from mldemo.store.checkpoints import BUNDLE  # noqa: E402
-from mldemo.store.hub import configure_client  # noqa: E402
+from mldemo.machine import choose_device, share_cores, tune_process
+from mldemo.store.checkpoints import BUNDLE
+from mldemo.store.hub import configure_client
 
 configure_client()  # gradio imports it
 
@@ -36,15 +29,17 @@ except ValueError as error:
     parser.exit(2, f"app.py: {error}\n")
 
 from mldemo.ui import build_app, launch_options, warm_up  # noqa: E402
+from mldemo.ui.server.live import COMPUTE  # noqa: E402
 
 folder = Path(os.environ.get("MLDEMO_CHECKPOINTS", BUNDLE))
 demo = build_app(device, folder, gpu)
 
 if __name__ == "__main__":
-    # The compute thread needs the interpreter some hundred times a step: let it wait for the
+    # The compute threads need the interpreter some hundred times a step: let them wait for the
     # server 0.5 ms at most, not 5.
     sys.setswitchinterval(5e-4)
-    tune_process()
+    COMPUTE.threads, team = share_cores(device)
+    tune_process(None if "OMP_NUM_THREADS" in os.environ else team)
     try:
         demo.launch(
             server_name=options.host,

@@ -91,7 +91,7 @@ def test_foreign_hosts_are_refused_and_files_stay_inside(app: str) -> None:
 
 
 def test_nine_at_once_all_get_every_frame(app: str) -> None:
-    """Four take turns, the others are told that they wait; nobody is forgotten."""
+    """They take turns, those who wait are told so; nobody is forgotten."""
     found: dict[int, list] = {}
 
     def ask(seed: int) -> None:

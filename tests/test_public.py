@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from gradio_client import Client
 from playwright.sync_api import Browser
 from ui import PATIENCE, browser, serve
 
+from mldemo.ui.server.schedule import MOST_LONG
 from mldemo.ui.wire import decode
 
 __all__ = ["browser"]
@@ -61,6 +62,12 @@ class Served:
         before = self._ticks()
         time.sleep(seconds)
         return (self._ticks() - before) / TICKS / seconds
+
+    def cost(self, work: Callable[[], Any]) -> float:
+        """Seconds of a core that the app spends on something."""
+        before = self._ticks()
+        work()
+        return (self._ticks() - before) / TICKS
 
     def _ticks(self) -> int:
         words = (self.process / "stat").read_text().rpartition(")")[2].split()
@@ -111,15 +118,18 @@ def test_eight_programs_at_once_each_get_every_frame(served: Served) -> None:
     assert len({frames[-1]["x0"] for frames in runs}) == 8
 
 
-def test_the_line_is_bounded_and_says_so(served: Served) -> None:
-    """Whoever comes when it is full gets a 503 and a sentence; when it empties all is well."""
-    sockets = [served.ask(LONG) for _ in range(20)]
+def test_long_runs_are_bounded_and_small_ones_pass(served: Served) -> None:
+    """One long run too many gets a 503 and a sentence; a small one begins at once beside them."""
+    sockets = [served.ask(f"{LASTING}&seed={seed}") for seed in range(MOST_LONG)]
     try:
         for s in sockets:
             assert s.recv(64).startswith(b"HTTP/1.1 200")
-        answer = httpx.get(f"{served.url}/mldemo/live/watch", params=GOOD, timeout=60)
+        answer = httpx.get(f"{served.url}/mldemo/live/watch?{LASTING}&seed=99", timeout=60)
         assert answer.status_code == 503
-        assert "20 runs are under way or waiting" in answer.text
+        assert f"{MOST_LONG} long runs are under way or waiting" in answer.text
+        start = time.monotonic()
+        assert served.run(**GOOD)[-1][0]["kind"] == "end"
+        assert time.monotonic() - start < 20  # and not the minutes of the others
     finally:
         for s in sockets:
             s.close()
@@ -127,13 +137,33 @@ def test_the_line_is_bounded_and_says_so(served: Served) -> None:
     assert served.idles()
 
 
+def test_a_class_follows_one_link(served: Served) -> None:
+    """Sixty equal runs cost about as much as one, and each visitor gets every record."""
+    query = {"score": "gaussian", "n": "64", "count": "16", "steps": "40", "seed": "31"}
+    one = served.cost(lambda: served.run(**{**query, "seed": "30"}))
+    found: list[bytes] = []
+
+    def together() -> None:
+        with ThreadPoolExecutor(60) as pool:
+            url = f"{served.url}/mldemo/live/watch"
+            for answer in pool.map(lambda _: httpx.get(url, params=query, timeout=120), range(60)):
+                found.append(answer.content)
+
+    sixty = served.cost(together)
+    frames = {
+        tuple(meta["step"] for meta, _ in decode(raw) if meta["kind"] == "frame") for raw in found
+    }
+    assert len(found) == 60 and frames == {tuple(range(41))}
+    assert sixty < 12 * one  # sending is not free
+
+
 def test_who_never_reads_is_dropped(served: Served) -> None:
-    """Four of them take every place; their connections end, and a fifth run is served."""
+    """Their connections end, and meanwhile another run is served."""
     memory = served.memory()
-    sockets = [served.ask(LONG) for _ in range(4)]
+    sockets = [served.ask(f"{LONG}&seed={seed}") for seed in range(4)]
     time.sleep(2)
     assert served.run(**GOOD)[-1][0]["kind"] == "end"
-    assert served.memory() < memory + 60
+    assert served.memory() < memory + 120
     for s in sockets:
         raw = b""
         while part := s.recv(1 << 16):  # a connection that is kept would time out here

@@ -54,18 +54,22 @@ def bundle(device: str, folder: Path) -> None:
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["spectral", "training", "sampling", "app"]))
+@click.argument("what", type=click.Choice(["spectral", "training", "sampling", "app", "class"]))
 @bundle_option
-def bench(what: str, folder: Path) -> None:
-    """Measure speed as JSON lines: ours beside a peer's in one run, the app in a browser."""
+@click.option("--visitors", default=60, show_default=True, help="class: how many at once")
+@click.option("--equal", is_flag=True, help="class: all ask for the same run")
+@click.option("--greedy", default=0, show_default=True, help="class: beside so many long runs")
+def bench(what: str, folder: Path, visitors: int, equal: bool, greedy: int) -> None:
+    """Measure speed as JSON lines: ours beside a peer's, the app in a browser, a class at once."""
     from mldemo.studies import bench as benchmarks
-    from mldemo.studies import bench_app
+    from mldemo.studies import bench_app, bench_class
 
     rows = {
         "spectral": benchmarks.spectral,
         "training": benchmarks.training,
         "sampling": partial(benchmarks.sampling, folder),
         "app": partial(bench_app.app, folder),
+        "class": partial(bench_class.together, folder, visitors, equal, greedy),
     }
     for row in rows[what]():
         say(row)

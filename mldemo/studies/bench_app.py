@@ -4,6 +4,7 @@ A frame counts when it has arrived *and* has been drawn: the page writes the ste
 into `data-step`, and a `MutationObserver` notes when.
 """
 
+import math
 import os
 import shutil
 import socket
@@ -13,7 +14,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,6 @@ def app(folder: Path = BUNDLE, rounds: int = 3) -> Iterator[dict[str, Any]]:
 
     Errors: without app.py, Playwright or Chromium, a `ValueError` that says what is missing.
     """
-    if not APP.is_file():
-        raise ValueError(f"bench app starts {APP}, which is not there: run it from a clone")
     found = [_visit(folder) for _ in range(rounds)]
     for name in found[0]:
         values = sorted(one[name] for one in found)
@@ -59,15 +59,40 @@ def app(folder: Path = BUNDLE, rounds: int = 3) -> Iterator[dict[str, Any]]:
         yield {"bench": "app", "what": name, "median": round(middle, 3), "runs": values}
 
 
+@dataclass(frozen=True)
+class Served:
+    """A new app: its address, its process, and how many seconds it took to answer."""
+
+    url: str
+    process: int
+    seconds: float
+
+    def megabytes(self) -> float:
+        """Resident memory, where the system has a /proc; elsewhere nan."""
+        with suppress(OSError):
+            pages = Path(f"/proc/{self.process}/statm").read_text().split()[1]
+            return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return math.nan
+
+    def core_seconds(self) -> float:
+        """Time of processors used so far; nan without a /proc."""
+        with suppress(OSError):
+            fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return math.nan
+
+
 @contextmanager
-def _served(folder: Path) -> Iterator[tuple[str, float]]:
-    """Address of a new app, and how many seconds it took to answer."""
+def served(folder: Path, *arguments: str) -> Iterator[Served]:
+    """A new app on loopback; without app.py, or if it serves no page, a `ValueError`."""
+    if not APP.is_file():
+        raise ValueError(f"this bench starts {APP}, which is not there: run it from a clone")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url, start = f"http://127.0.0.1:{port}", time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, str(APP), "--port", str(port)],
+        [sys.executable, str(APP), "--port", str(port), *arguments],
         env=os.environ | {"MLDEMO_CHECKPOINTS": str(folder)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -77,7 +102,7 @@ def _served(folder: Path) -> Iterator[tuple[str, float]]:
             if process.poll() is not None or time.perf_counter() - start > START_SECONDS:
                 raise ValueError(f"app.py served no page within {START_SECONDS} s")
             time.sleep(0.02)
-        yield url, time.perf_counter() - start
+        yield Served(url, process.pid, time.perf_counter() - start)
     finally:
         process.terminate()
         try:
@@ -120,8 +145,8 @@ def _page() -> Iterator[Any]:
 
 def _visit(folder: Path) -> dict[str, float]:
     """One start of the app, one visit."""
-    with _page() as page, _served(folder) as (url, seconds):
-        found = {"seconds_to_page": round(seconds, 3)}
+    with _page() as page, served(folder) as app:
+        found, url = {"seconds_to_page": round(app.seconds, 3)}, app.url
         page.goto(url)
         page.wait_for_function("new Set(drawn.map((d) => d[3])).size > 1")
         found["seconds_to_motion"] = _seconds(page, "drawn.find((d) => d[3] !== drawn[0][3])[0]")

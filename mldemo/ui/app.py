@@ -21,7 +21,7 @@ from mldemo.ui.server.live import COMPUTE, Live, Source
 from mldemo.ui.server.opening import links, opening
 from mldemo.ui.server.quota import Decorator, on_borrowed
 from mldemo.ui.server.serve import Served, remember
-from mldemo.ui.tab import Place, Tab, build_tab, on_page, source_of
+from mldemo.ui.tab import Place, Tab, build_tab, defaults_of, on_page, source_of
 from mldemo.ui.tabs.forward import forward
 from mldemo.ui.tabs.learn import learn
 from mldemo.ui.tabs.priors import priors
@@ -62,7 +62,8 @@ def build_app(
     # gradio looks a thousand times a second whether somebody waits, and takes the interpreter from
     # the compute thread each time: 9 % of a core
     demo._queue.sleep_when_free = 0.02
-    live = Live({tab.id: _source(tab, place, gpu) for tab in tabs})
+    defaults = {tab.id: defaults_of(tab) for tab in tabs}
+    live = Live({tab.id: _source(tab, place, gpu) for tab in tabs}, defaults)
     remember(demo, Served(live, tabs[0].id, (links(), opening(tabs[0], TITLE))))
     return demo
 

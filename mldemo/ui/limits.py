@@ -1,11 +1,15 @@
 """What one visitor may ask for: the bounds of the page, tighter than those of the core."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.request import Request, request_from
 
 MOST_IMAGES, MOST_STEPS, FINEST_LIVE = 16, 200, 128
 MOST_WORK = 2**26  # network calls x pixels x images; 100 steps of Heun at 128² with 16 images fit
+CALL = 2**12  # pixel evaluations that take as long as a call on the smallest grid
 
 
 def checked(values: dict[str, Any], finest: int = FINEST_LIVE) -> Request:
@@ -29,3 +33,21 @@ def check_work(work: int) -> None:
             f"this asks for {work} pixel evaluations, the bound on this page is {MOST_WORK}: "
             "lower resolution, steps or count"
         )
+
+
+def size_of(values: Mapping[str, Any]) -> float:
+    """About how many pixel evaluations a run will need, from values that nobody has checked yet.
+
+    Network calls × (pixels × images + what a call costs on any grid).
+    """
+
+    def most(*names: str) -> float:
+        found = [1.0]
+        for name in names:
+            with suppress(ValueError, TypeError):  # the run itself will say what is wrong
+                found.append(float(values.get(name, "")))
+        return max(found)
+
+    sampler = SAMPLERS.get(str(values.get("sampler")), SAMPLERS[Request.sampler])
+    calls = most("steps") * sampler.calls_per_step
+    return calls * (most("n", "finest", "resolution") ** 2 * most("count") + CALL)

@@ -19,7 +19,8 @@ import torch
 from gradio.components import Component
 
 from mldemo.ui.fields import Field, Unseen, Whole, read_all
-from mldemo.ui.server.live import Record, Source
+from mldemo.ui.server.live import Source
+from mldemo.ui.server.shared import Record
 
 UI = Path(__file__).parent
 STATIC, TABS = UI / "static", UI / "tabs"
@@ -84,12 +85,18 @@ def on_page(call: str) -> str:
 
 
 def source_of(tab: Tab, place: Place) -> Source:
-    """The tab's records for the values in a query; wrong ones raise at the first record."""
+    """The tab's records for the values in a query; wrong ones raise at once."""
 
     def records(query: Any) -> Iterator[Record]:
-        yield from tab.source(read_all((*tab.fields, *tab.unseen), query), place)
+        return tab.source(read_all((*tab.fields, *tab.unseen), query), place)
 
     return records
+
+
+def defaults_of(tab: Tab) -> dict[str, str]:
+    """What a query means that leaves a control out, as it would be written there."""
+    defaults = {f.name: f.default for f in (*tab.fields, *tab.unseen)}
+    return {k: ".".join(v) if isinstance(v, list | tuple) else f"{v}" for k, v in defaults.items()}
 
 
 def template(tab: str) -> str:

@@ -28,8 +28,9 @@ from mldemo.request import LARGEST_GUIDANCE, SCORES, Request
 from mldemo.space.covariance import Prior
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import SMALLEST, radial_mean
-from mldemo.ui.limits import FINEST_LIVE, MOST_IMAGES, MOST_STEPS, checked
-from mldemo.ui.server.live import COMPUTE, RUNNING, SECONDS, sentence
+from mldemo.ui.limits import FINEST_LIVE, MOST_IMAGES, MOST_STEPS, checked, size_of
+from mldemo.ui.server.live import COMPUTE, sentence
+from mldemo.ui.server.schedule import Full
 from mldemo.ui.tab import Place
 from mldemo.ui.wire import grey
 
@@ -46,7 +47,7 @@ ARGUMENTS = {
     "checkpoint": "name of a checkpoint of the prior; none for its default",
     "guidance": f"weight of what the network adds to the linear part, 0 to {LARGEST_GUIDANCE:g}",
 }
-CONCURRENCY = {"concurrency_limit": RUNNING, "concurrency_id": "compute"}
+CONCURRENCY = {"concurrency_limit": 4, "concurrency_id": "compute"}
 
 
 def add_endpoints(place: Place) -> None:
@@ -88,12 +89,12 @@ def _guarded(function: Callable[..., Any], place: Place) -> Callable[..., Any]:
 
 
 def _steps(run: Run) -> Iterator[Frame]:
-    """The frames of a run, each computed on the compute thread, within the time budget."""
-    stream, start = run.frames(), time.monotonic()
-    while (frame := COMPUTE.submit(next, stream, None).result()) is not None:
-        yield frame
-        if time.monotonic() - start > SECONDS and frame.step < frame.steps:
-            raise ValueError(f"stopped after {SECONDS:g} s: lower resolution, steps or count")
+    """The frames of a run, each computed in its turn among those of the page's visitors."""
+    size = size_of(vars(run.request))
+    try:
+        yield from COMPUTE.iterate(run.frames(), size, run.request.steps + 1)
+    except Full as error:
+        raise ValueError(str(error)) from None
 
 
 def _picture(image: Image, name: str) -> dict[str, Any]:

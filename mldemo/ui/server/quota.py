@@ -12,9 +12,10 @@ from typing import Any
 
 import gradio as gr
 
-from mldemo.diffusion.steps import SAMPLERS
-from mldemo.request import Request
-from mldemo.ui.server.live import SECONDS, Record, Source, sentence
+from mldemo.ui.limits import size_of
+from mldemo.ui.server.live import Source, sentence
+from mldemo.ui.server.schedule import SECONDS
+from mldemo.ui.server.shared import Record
 
 Decorator = Callable[..., Callable[[Source], Source]]
 START_SECONDS = 10  # to load a network and warm the GPU; a guess on the safe side
@@ -33,18 +34,7 @@ def borrowed_gpu() -> Decorator | None:
 
 def seconds_for(query: Mapping[str, str]) -> int:
     """How long a run may hold a GPU: by its network calls × pixels × images, at most `SECONDS`."""
-
-    def most(*names: str) -> float:
-        found = [1.0]
-        for name in names:
-            with suppress(ValueError):  # the run itself will say what is wrong
-                found.append(float(query.get(name, "")))
-        return max(found)
-
-    sampler = SAMPLERS.get(query.get("sampler", ""), SAMPLERS[Request.sampler])
-    calls = most("steps") * sampler.calls_per_step
-    work = calls * most("n", "finest") ** 2 * most("count")
-    return round(min(SECONDS, START_SECONDS + work / PIXELS_PER_SECOND))
+    return round(min(SECONDS, START_SECONDS + size_of(query) / PIXELS_PER_SECOND))
 
 
 def on_borrowed(gpu: Decorator, there: Source, here: Source) -> Source:

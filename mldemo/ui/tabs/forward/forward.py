@@ -20,7 +20,7 @@ from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import bandwidth, radial_power
 from mldemo.ui.fields import Choice, Number, Unseen, Whole, seed_field
 from mldemo.ui.limits import check_work, checked
-from mldemo.ui.server.live import Record
+from mldemo.ui.server.shared import Record
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.watch.watch import SCORES, prior_field, sampler_field
 from mldemo.ui.wire import floats, grey, head_record

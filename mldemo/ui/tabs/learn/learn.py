@@ -13,7 +13,7 @@ import torch
 from mldemo.pipeline import default_statistics
 from mldemo.space.spectral import multiplicity, radius
 from mldemo.ui.fields import Number
-from mldemo.ui.server.live import Record
+from mldemo.ui.server.shared import Record
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.learn.two_points import (
     agreement,

@@ -17,7 +17,7 @@ from mldemo.space.spectral import multiplicity, radial_mean, radius, to_field
 from mldemo.store.checkpoints import manifest_entry
 from mldemo.ui.fields import Choice, Number, Several, seed_field
 from mldemo.ui.limits import checked
-from mldemo.ui.server.live import Record
+from mldemo.ui.server.shared import Record
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.watch.watch import names
 from mldemo.ui.wire import floats, grey

@@ -11,7 +11,7 @@ from mldemo.space.priors import PRIORS, Standard
 from mldemo.space.spectral import resample
 from mldemo.ui.fields import Choice, Whole, seed_field
 from mldemo.ui.limits import check_work, checked
-from mldemo.ui.server.live import Record
+from mldemo.ui.server.shared import Record
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.watch.watch import names, sampler_field
 from mldemo.ui.wire import frame_record, grey, head_record

@@ -12,7 +12,7 @@ from mldemo.diffusion.steps import SAMPLERS
 from mldemo.space.priors import PRIORS
 from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
 from mldemo.ui.fields import Choice
-from mldemo.ui.server.live import Record
+from mldemo.ui.server.shared import Record
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.watch.watch import sampler_field
 

@@ -10,7 +10,7 @@ from mldemo.space.priors import PRIORS
 from mldemo.store.checkpoints import checkpoint_names, manifest_entry
 from mldemo.ui.fields import Choice, Number, Whole, seed_field
 from mldemo.ui.limits import checked
-from mldemo.ui.server.live import Record
+from mldemo.ui.server.shared import Record
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.wire import RECORDING, run_records
 

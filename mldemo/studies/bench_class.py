@@ -1,0 +1,121 @@
+"""A class at once: the real app on this machine, and as many visitors as sit in a room.
+
+Visitors are connections that read a default run of the tab Watch to its end, all started together.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mldemo.request import Request
+from mldemo.store.checkpoints import BUNDLE
+from mldemo.studies.bench_app import served
+
+MOST_VISITORS, MOST_GREEDY = 1000, 100
+SETTLE_SECONDS, PATIENCE_SECONDS = 3.0, 300.0
+GREEDY = "n=128&count=16&sampler=heun&steps=100"
+
+
+def together(
+    folder: Path = BUNDLE, visitors: int = 60, equal: bool = False, greedy: int = 0
+) -> Iterator[dict[str, Any]]:
+    """Serve the app on loopback and let `visitors` ask for a run in the same moment.
+
+    equal: all ask for the same run, else each for a seed of its own.
+    greedy: so many connections ask for the longest runs all the while, from 2 s before.
+
+    Rows: seconds to the first frame and to the end (median, p90, max), visitors served with every
+    frame, refused and lost; seconds of one core that the app used; resident memory of the app
+    before, at the end, and what is left of the difference after 3 s without any work.
+
+    Errors: numbers out of range, or no app to start, raise a `ValueError`.
+    """
+    for name, value, low, high in (
+        ("visitors", visitors, 1, MOST_VISITORS),
+        ("greedy", greedy, 0, MOST_GREEDY),
+    ):
+        if not low <= value <= high:
+            raise ValueError(f"{name} must be from {low} to {high}, got {value}")
+    with served(folder) as app:
+        seeds = [1000 if equal else 1000 + i for i in range(visitors)]
+        asyncio.run(_visits(app.url, [1], 0))  # the network is loaded, caches are warm
+        before, used = app.megabytes(), app.core_seconds()
+        visits = asyncio.run(_visits(app.url, seeds, greedy))
+        after, used = app.megabytes(), app.core_seconds() - used
+        time.sleep(SETTLE_SECONDS)
+        settled = app.megabytes()
+    what = {"bench": "class", "visitors": visitors, "equal": equal, "greedy": greedy}
+    whole = [v for v in visits if v["frames"] == Request.steps + 1]
+    for name in ("first", "end"):
+        seconds = np.array([v[name] for v in whole] or [np.nan])
+        found = [np.median(seconds), np.quantile(seconds, 0.9), seconds.max()]
+        row = {k: round(float(v), 3) for k, v in zip(("median", "p90", "max"), found, strict=True)}
+        yield {**what, "what": f"seconds_to_{name}", **row}
+    refused = sum(v["refused"] for v in visits)
+    counts = {"served": len(whole), "refused": refused, "lost": visitors - len(whole) - refused}
+    yield {**what, "what": "visits", **counts}
+    yield {**what, "what": "core_seconds", "all": round(used, 2)}
+    memory = {"before": before, "after": after, "left": settled - before}
+    yield {**what, "what": "megabytes", **{k: round(v, 1) for k, v in memory.items()}}
+
+
+async def _visits(url: str, seeds: list[int], greedy: int) -> list[dict[str, Any]]:
+    """What each visitor saw."""
+    import httpx
+
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS, limits=limits) as client:
+        loops = [asyncio.create_task(_greedy(client, seed)) for seed in range(greedy)]
+        await asyncio.sleep(2.0 if greedy else 0.0)
+        visits = await asyncio.gather(*(_visit(client, seed) for seed in seeds))
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+    return visits
+
+
+async def _visit(client: Any, seed: int) -> dict[str, Any]:
+    start, kinds = time.perf_counter(), []
+    seen = {"first": np.nan, "end": np.nan, "frames": 0, "refused": False}
+    async with client.stream("GET", f"/mldemo/live/watch?seed={seed}") as answer:
+        seen["refused"] = answer.status_code == 503
+        if answer.status_code == 200:
+            async for meta in _metas(answer.aiter_bytes()):
+                kinds.append(meta["kind"])
+                now = time.perf_counter() - start
+                if meta["kind"] == "frame" and seen["frames"] == 0:
+                    seen["first"] = now
+                seen["frames"] += meta["kind"] == "frame"
+                seen["end"] = now
+    return seen
+
+
+async def _greedy(client: Any, seed: int) -> None:
+    """One long run after the other, read as fast as it comes."""
+    while True:
+        with suppress(Exception):
+            async with client.stream("GET", f"/mldemo/live/watch?{GREEDY}&seed={seed}") as answer:
+                async for _ in answer.aiter_bytes():
+                    pass
+        await asyncio.sleep(0.1)
+
+
+async def _metas(parts: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
+    """The JSON of every record in a stream of bytes."""
+    import json
+    import struct
+
+    held = bytearray()
+    async for part in parts:
+        held += part
+        while len(held) >= 8:
+            size, length = struct.unpack_from("<II", held)
+            if len(held) < 4 + size:
+                break
+            yield json.loads(held[8 : 8 + length])
+            del held[: 4 + size]

@@ -1,0 +1,225 @@
+"""Whose step is computed next, without a page: order, ageing, bounds, ends."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from mldemo.ui.server import schedule
+from mldemo.ui.server.schedule import LONG, Full, Schedule, Task
+
+
+class Watched:
+    """A run of `total` steps that notes each of them in a shared list."""
+
+    def __init__(
+        self, name: str, seen: list[str], work: float, total: int = 4, seconds: float = 0.002
+    ) -> None:
+        self.name, self.seen, self.seconds, self.total = name, seen, seconds, total
+        self.ended = threading.Event()
+        self.error: Exception | None = None
+        self.closed = self.inside = False
+        self.task = Task(
+            self._items(), work, total, lambda _: None, self._finish, ready=lambda: True
+        )
+
+    def _items(self) -> Iterator[int]:
+        try:
+            for i in range(self.total):
+                assert not self.inside, "two threads step one run"
+                self.inside = True
+                self.seen.append(self.name)
+                time.sleep(self.seconds)
+                self.inside = False
+                yield i
+        finally:
+            self.closed = True
+
+    def _finish(self, error: Exception | None) -> None:
+        self.error = error
+        self.ended.set()
+
+
+@pytest.fixture
+def compute() -> Iterator[Callable[..., Schedule]]:
+    """Makes schedules, and ends them."""
+    made: list[Schedule] = []
+
+    def make(threads: int = 1, **bounds: int) -> Schedule:
+        made.append(Schedule(threads, **bounds))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def held(one: Schedule) -> threading.Event:
+    """Keep its thread busy until the event is set, so that runs can gather."""
+    event = threading.Event()
+    one.submit(event.wait, 10)
+    return event
+
+
+def test_the_least_work_goes_first(compute: Callable[..., Schedule]) -> None:
+    """Whoever came first; and a run that has begun goes before an equal one."""
+    one, seen = compute(), list[str]()
+    runs = [Watched(name, seen, work) for name, work in (("c", 9e3), ("a", 1e3), ("b", 2e3))]
+    twin = Watched("d", seen, 1e3)
+    start = held(one)
+    for run in [*runs, twin]:
+        one.enter(run.task)
+    start.set()
+    assert all(run.ended.wait(10) for run in [*runs, twin])
+    assert "".join(seen) == "aaaa" + "dddd" + "bbbb" + "cccc"
+    assert all(run.error is None and run.closed for run in runs)
+
+
+def test_a_long_run_is_not_starved(
+    compute: Callable[..., Schedule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While small runs keep coming it gets a step now and then, but no more than its share."""
+    monkeypatch.setattr(schedule, "PATIENCE", 0.05)
+    one, seen = compute(), list[str]()
+    long = Watched("L", seen, 1e6, total=1000)
+    one.enter(long.task)
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        small = Watched("s", seen, 1e3, total=5)
+        follower = Watched("s", seen, 1e3, total=5)
+        one.enter(small.task)
+        one.enter(follower.task)
+        assert small.ended.wait(10) and follower.ended.wait(10)
+        one.leave(small.task)
+        one.leave(follower.task)
+    one.leave(long.task)
+    share = seen.count("L") / len(seen)
+    assert 0.02 < share < 0.45
+
+
+def test_only_so_many_get_in_at_any_speed(compute: Callable[..., Schedule]) -> None:
+    """300 at once from as many threads: exactly the bound; a place that is left is free again."""
+    one = compute(most=64)
+    start, inside, refused = held(one), list[Task](), list[str]()
+    together = threading.Barrier(300)
+
+    def come() -> None:
+        task = Watched("x", [], 1e3).task
+        together.wait(20)
+        try:
+            one.enter(task)
+            inside.append(task)
+        except Full as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=come) for _ in range(300)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(inside) == 64 and len(refused) == 236
+    assert "64 runs" in refused[0] and "\n" not in refused[0]
+    one.leave(inside.pop())
+    one.enter(Watched("x", [], 1e3).task)
+    start.set()
+
+
+def test_long_runs_leave_places_to_small_ones(compute: Callable[..., Schedule]) -> None:
+    one = compute(most=10, most_long=2)
+    start = held(one)
+    for _ in range(2):
+        one.enter(Watched("L", [], 2 * LONG).task)
+    with pytest.raises(Full, match="2 long runs"):
+        one.enter(Watched("L", [], 2 * LONG).task)
+    for _ in range(8):
+        one.enter(Watched("s", [], 1e3).task)
+    with pytest.raises(Full, match="10 runs"):
+        one.enter(Watched("s", [], 1e3).task)
+    start.set()
+
+
+def test_two_threads_take_two_runs(compute: Callable[..., Schedule]) -> None:
+    """At the same time, but each run on one thread only (asserted in its steps)."""
+    two, seen = compute(2), list[str]()
+    runs = [Watched(name, seen, 1e3, total=20, seconds=0.01) for name in "ab"]
+    for run in runs:
+        two.enter(run.task)
+    assert all(run.ended.wait(10) for run in runs)
+    assert all(run.error is None for run in runs)
+    halves = seen[:20]
+    assert 5 <= halves.count("a") <= 15
+
+
+def test_jobs_pass_runs_and_bring_their_errors(compute: Callable[..., Schedule]) -> None:
+    one, seen = compute(), list[str]()
+    long = Watched("L", seen, 1e6, total=1000)
+    one.enter(long.task)
+    assert one.submit(lambda: 7).result(5) == 7
+    with pytest.raises(ZeroDivisionError):
+        one.submit(lambda: 1 / 0).result(5)
+    assert len(seen) < 200
+    one.leave(long.task)
+    one.submit(int).result(5)
+    assert long.closed
+
+
+def test_place_and_estimate(compute: Callable[..., Schedule]) -> None:
+    """The sum of what is before a run, at the measured rate."""
+    one = compute()
+    start = held(one)
+    runs = [Watched("x", [], work) for work in (1e6, 2e6, 4e6)]
+    for run in runs:
+        one.enter(run.task)
+    assert one.line(runs[2].task) == (3, pytest.approx(3e6 * one.rate))
+    assert one.line(runs[0].task) == (1, 0)
+    start.set()
+
+
+def test_iterate_gives_items_and_errors_to_another_thread(
+    compute: Callable[..., Schedule],
+) -> None:
+    one = compute()
+
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise ValueError("as told")
+
+    found: list[Any] = []
+    with pytest.raises(ValueError, match="as told"):
+        found.extend(x for x in _noted(one.iterate(items(), 1e3, 9), found))
+    assert found == [1, 2]
+    assert list(one.iterate(iter(()), 1e3, 1)) == []
+
+
+def _noted(items: Iterator[Any], found: list[Any]) -> Iterator[Any]:
+    for item in items:
+        found.append(item)
+    yield from ()
+
+
+def test_a_run_that_computes_for_too_long_is_ended(
+    compute: Callable[..., Schedule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "SECONDS", 0.05)
+    one = compute()
+    run = Watched("x", [], 1e3, total=1000, seconds=0.02)
+    one.enter(run.task)
+    assert run.ended.wait(10)
+    assert "lower resolution" in str(run.error)
+    one.submit(int).result(5)
+    assert run.closed
+
+
+def test_close_ends_at_once_and_frees_who_waits(compute: Callable[..., Schedule]) -> None:
+    one = compute()
+    run = Watched("x", [], 1e3, total=10_000, seconds=0.01)
+    one.enter(run.task)
+    start = time.monotonic()
+    one.close()
+    assert time.monotonic() - start < 2
+    assert one.submit(int).cancelled()
+    with pytest.raises(Full):
+        one.enter(Watched("y", [], 1e3).task)
