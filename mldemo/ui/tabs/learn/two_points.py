@@ -28,7 +28,9 @@ from torch import Tensor
 
 from mldemo.diffusion.sde import END, FIRST, Schedule
 from mldemo.space.spectral import multiplicity, radius
+from mldemo.studies.solutions import two_point_lipschitz as lipschitz
 
+__all__ = ["agreement", "evidence", "lipschitz", "lipschitz_along_noise", "log_odds", "regime"]
 GROWTH = 1.08  # of r from step to step: drift and noise then change by a few per cent
 SCHEDULE = Schedule()
 
@@ -45,20 +47,11 @@ def evidence(s: float, a: float, resolution: int) -> float:
     return power_sum(2 * s - 2 * a, resolution)
 
 
-def lipschitz(s: float, a: float, resolution: int, time: float) -> float:
-    """(α/4σ²) ‖Δ‖ ‖Q⁻¹Δ‖, of D(·, t) in L² on level N; bounded iff a > 2s + 1 (given a > 1)."""
-    norms = power_sum(-2 * a, resolution) * power_sum(4 * s - 2 * a, resolution)
-    return _factor(time) * norms**0.5
-
-
 def lipschitz_along_noise(s: float, a: float, resolution: int, time: float) -> float:
     """(α/4σ²) E, of D(·, t) in the norm ‖Q^(-1/2)·‖ on level N; bounded iff a > s + 1."""
-    return _factor(time) * evidence(s, a, resolution)
-
-
-def _factor(time: float) -> float:
     t = torch.tensor(time, dtype=torch.float64)
-    return float(SCHEDULE.alpha(t) / (4 * SCHEDULE.sigma(t) ** 2))
+    factor = float(SCHEDULE.alpha(t) / (4 * SCHEDULE.sigma(t) ** 2))
+    return factor * evidence(s, a, resolution)
 
 
 def regime(s: float, a: float) -> str:
