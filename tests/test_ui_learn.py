@@ -1,6 +1,7 @@
 """Learn in a real browser, and its texts: guess, try, answer; progress; links for a class."""
 
 import json
+import re
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,53 @@ def test_links_and_conditions_fit_the_tabs(step: dict[str, Any]) -> None:
             assert str(values[name]) not in wish
         elif "starts" not in wish:
             assert not wish.get("least", -inf) <= values[name] <= wish.get("most", inf)
+
+
+# ---------------------------------------------------------------- figures in the texts
+@pytest.mark.parametrize("language", LESSONS["languages"])
+def test_figures_come_from_statistics_and_records(language: str) -> None:
+    """Every brace of an answer is filled, with what a dense computation or a record says."""
+    from mldemo.diffusion.sde import Schedule
+    from mldemo.pipeline import default_prior, default_statistics
+    from mldemo.store.checkpoints import BUNDLE
+    from mldemo.studies.study import RECORDS
+    from mldemo.ui.tab import Place
+    from mldemo.ui.tabs.learn.learn import facts
+
+    found = facts(Place(torch.device("cpu"), BUNDLE))
+    reveals = " ".join(" ".join(step["reveal"]) for step in words(language)["steps"].values())
+    assert set(re.findall(r"{(\w+)}", reveals)) == set(found)
+    assert facts(Place(torch.device("cpu"), BUNDLE / "nowhere")).keys() == found.keys()
+
+    data = default_statistics()
+    spectrum, noise = data.spectrum(64), default_prior("bessel", data).eigenvalues(64)
+
+    def snr(k: int, time: float) -> float:
+        t = torch.tensor(time, dtype=torch.float64)
+        ratio = Schedule().alpha(t) ** 2 / Schedule().sigma(t) ** 2
+        return float(ratio * spectrum[k, 0] / noise[k, 0])
+
+    at_02 = [snr(k, 0.2) for k in range(16)]
+    assert found["first"] == f"{at_02[1]:.1f}" and found["fourth"] == f"{at_02[4]:.1f}"
+    assert at_02[1] == min(at_02[:9]) and at_02[4] == max(at_02)  # as the text has it
+    above = int(found["above"])
+    assert min(at_02[: above + 1]) > 1 > at_02[above + 1]
+    worst = max(snr(k, 0.9) for k in range(16))
+    assert float(found["drowned"]) == pytest.approx(worst, rel=0.5)
+
+    every = torch.fft.fftfreq(64, 1 / 64)
+    near = (every[:, None].square() + torch.arange(32.0).square()).sqrt() < 7.5
+    low = spectrum[:, :32][near].sum() + (spectrum[:, 1:32][near[:, 1:]]).sum()
+    assert found["share"] == f"{100 * float(low) / data.variance:.0f} %"
+
+    cells = json.loads((RECORDS / "linear.json").read_text("utf-8"))["cells"]
+    recorded = cells[f"16, t = {found['compareTime']}"]["value"]
+    for name in ("filter", "full covariance", "network"):
+        assert float(found[name.split()[0]]) == pytest.approx(sum(recorded[name]) / 3, rel=0.05)
+    cost = json.loads((RECORDS.parent / "multilevel.json").read_text("utf-8"))
+    assert float(found["cost"]) == pytest.approx(
+        cost["cpu_seconds_per_step"]["64"] / cost["cpu_seconds_per_step"]["16"], abs=0.05
+    )
 
 
 # ---------------------------------------------------------------- the browser

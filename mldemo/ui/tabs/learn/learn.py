@@ -5,13 +5,19 @@ for, `static/lessons.<language>.json` holds every word. Computed here is the one
 other tab has: how Lipschitz the exact denoiser of two functions is, grid by grid.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from mldemo.pipeline import default_statistics
+from mldemo.data.statistics import Statistics
+from mldemo.diffusion.sde import Schedule
+from mldemo.pipeline import default_prior, default_statistics
 from mldemo.space.spectral import multiplicity, radius
+from mldemo.studies.linear import Linear
+from mldemo.studies.study import RECORDS, read_record, values
 from mldemo.ui.fields import Number
 from mldemo.ui.server.shared import Record
 from mldemo.ui.tab import Place, Tab
@@ -26,6 +32,16 @@ from mldemo.ui.wire import floats
 LEVELS = (8, 16, 32, 64, 128, 256)
 TIME = 0.3
 FINE, COARSE = 64, 7  # the level and the last frequency of the lesson on coarse levels
+SURVIVES, DROWNED, LEVEL = 0.2, 0.9, 32  # times and level of the lesson on which digit comes back
+COMPARED_TIME = 0.2  # of the lesson on linear denoisers
+MULTILEVEL = RECORDS.parent / "multilevel.json"
+NO_BUNDLE = {
+    "share": "most",
+    "above": "some length",
+    "first": "smaller",
+    "fourth": "larger",
+    "drowned": "1",
+}
 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
@@ -61,14 +77,34 @@ print(agreement(*case, {LEVELS[-2]}, {LEVELS[-1]}))
 
 
 def facts(place: Place) -> dict[str, str]:
-    """Figures that the texts name in braces, from the bundle's own statistics."""
+    """Figures that the texts name in braces, from the bundle's statistics and from records."""
+    step = json.loads(MULTILEVEL.read_text("utf-8"))["cpu_seconds_per_step"]
+    found = {"cost": f"{step['64'] / step['16']:.1f}", "compareTime": f"{COMPARED_TIME:g}"}
+    compared = values(read_record(Linear().record_path))[f"16, t = {COMPARED_TIME:g}"]
+    for name in ("filter", "full covariance", "network"):
+        mean = sum(compared[name]) / len(compared[name])
+        found[name.split()[0]] = f"{mean:.2g}"
     try:
         statistics = default_statistics(place.folder)
-    except ValueError:  # no bundle: the text does without the figure
-        return {"share": "most"}
+    except ValueError:  # no bundle: the texts do without these figures
+        return found | NO_BUNDLE
     power = multiplicity(FINE) * statistics.spectrum(FINE)
     coarse = power[radius(FINE) < COARSE + 0.5]  # as the tab Watch cuts a band
-    return {"share": f"{100 * float(coarse.sum()) / statistics.variance:.0f} %"}
+    snr = signal_to_noise(statistics, SURVIVES)
+    return found | {
+        "share": f"{100 * float(coarse.sum()) / statistics.variance:.0f} %",
+        "above": str(int((snr > 1).long().cumprod(0).sum()) - 1),
+        "first": f"{snr[1]:.1f}",
+        "fourth": f"{snr[4]:.1f}",
+        "drowned": f"{signal_to_noise(statistics, DROWNED).max():.1g}",
+    }
+
+
+def signal_to_noise(statistics: Statistics, time: float) -> Tensor:
+    """α²Λ_k/(σ²q_k) of the bessel prior at k = (0, j), j = 0, 1, …, on the lesson's level."""
+    t, prior = torch.tensor(time, dtype=torch.float64), default_prior("bessel", statistics)
+    odds = (2 * Schedule().log_snr(t)).exp()
+    return odds * statistics.spectrum(LEVEL)[0, :-1] / prior.eigenvalues(LEVEL)[0, :-1]
 
 
 def tab(place: Place) -> Tab:
