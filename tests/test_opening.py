@@ -19,7 +19,7 @@ def test_the_scripts_are_named_with_all_that_they_load() -> None:
     """Each once, and each is there."""
     found = modules("tabs/watch/watch.js")
     assert found[0] == "tabs/watch/watch.js"
-    assert {"static/panels.js", "tabs/watch/fft.js"} <= set(found)
+    assert {"static/pictures.js", "static/chart.js", "tabs/watch/fft.js"} <= set(found)
     shared = {"static/runner.js", "static/player.js", "static/stream.js"}
     assert shared <= set(modules("static/page.js"))
     assert len(set(found)) == len(found)

@@ -218,11 +218,14 @@ def test_hostile_queries_get_one_sentence(app: str, query: str, words: str) -> N
     assert not rest
 
 
-def test_the_copied_python_gives_the_same_pixels(page: Page, app: str) -> None:
+def test_the_copied_python_gives_the_same_pixels(
+    page: Page, app: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     show(page, app, "&kind=inpaint&n=16&score=gaussian&steps=6&count=4")
     at_step(page, 6)
     end = tiles(pixels(page, ".md-x0"), 16)
     page.click(f"{TAB} .md-copy-python")
     scope: dict = {}
+    monkeypatch.chdir(tmp_path)
     exec(page.inner_text(f"{TAB} .md-command"), scope)
     np.testing.assert_array_equal(scope["shown"][-1].numpy(), end)

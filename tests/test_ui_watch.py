@@ -37,14 +37,17 @@ def test_a_recorded_run_moves_with_no_click(app: str, page: Page) -> None:
     assert tab.canvas("map")[..., 3].std() > 5
 
 
-def test_the_pixels_are_the_cores_and_scrubbing_asks_nobody(app: str, page: Page) -> None:
+def test_the_pixels_are_the_cores_and_scrubbing_asks_nobody(
+    app: str, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A link computes the run; the copied Python gives every pixel of every step."""
     tab = Tab(page, app, "watch", LIVE)
     tab.finished()
     assert tab.text("mode") == "live on CPU"
     page.click(".md-copy-python")
     scope: dict = {}
-    code = tab.text("command").replace("prepare(request,", "prepare(request, folder=BUNDLE,")
+    code = tab.text("command").replace("prepare(request)", "prepare(request, folder=BUNDLE)")
+    monkeypatch.chdir(tmp_path)
     exec(f"from pathlib import Path\nBUNDLE = Path({str(folder())!r})\n{code}", scope)
     shown = scope["shown"].numpy()
     assert shown.shape == (21, 4, 32, 32)
@@ -84,7 +87,7 @@ def test_the_pixels_are_the_cores_and_scrubbing_asks_nobody(app: str, page: Page
 def test_a_band_of_frequencies_is_cut_out(app: str, page: Page) -> None:
     """Only and without add up to the picture; numpy's transform agrees with the browser's."""
     tab = Tab(page, app, "watch", LIVE)
-    tab.finished()
+    tab.end()
     whole = tab.pictures("x0", 32) / 127.5 - 1
     parts = []
     for kind in ("only", "without"):

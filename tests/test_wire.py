@@ -1,7 +1,6 @@
 """What the page gets equals what the core computed: messages and recordings, byte for byte."""
 
 import math
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,9 @@ from mldemo.ui.wire import (
     data_power,
     decode,
     encode,
-    frame_record,
-    heading,
     read_recording,
     run_records,
+    state_record,
     write_recording,
 )
 
@@ -52,17 +50,17 @@ def test_a_recording_comes_back_as_it_was_computed(run: Run, tmp_path: Path) -> 
         np.testing.assert_array_equal(recording.x0[i], pixels(frame.x0)[:, 0].numpy())
         np.testing.assert_array_equal(recording.power[i], frame.power.float().numpy())
         assert recording.frames[i]["step"] == frame.step
-        assert recording.frames[i]["time"] == frame.time
-        assert recording.frames[i]["alpha"] == frame.alpha
-        assert recording.frames[i]["sigma"] == frame.sigma
+        readings = recording.frames[i]["readings"]
+        assert readings["time"] == frame.time
+        assert readings["alpha"] == frame.alpha
+        assert readings["sigma"] == frame.sigma
     assert not np.array_equal(recording.x[0], recording.x0[0])
-    assert recording.head["mode"] == "prerecorded"
     assert list((tmp_path / "deep").iterdir()) == [tmp_path / "deep" / "run.bin"]
 
 
 def test_typed_arrays_can_be_laid_over_a_record(run: Run) -> None:
     """The page lays a Float32Array behind the JSON: every array starts at a multiple of four."""
-    for meta, arrays in run_records(run, "live"):
+    for meta, arrays in run_records(run):
         raw = encode({**meta, "odd": "x"}, {"one": np.zeros(3, np.uint8), **arrays})
         size, length = np.frombuffer(raw, "<u4", 2)
         assert size == len(raw) - 4
@@ -89,16 +87,17 @@ def test_a_damaged_recording_is_refused(run: Run, tmp_path: Path, damage) -> Non
 def test_records_hold_the_pictures(run: Run) -> None:
     """Also in the last state, where the signal to noise ratio is infinite."""
     for frame in run.frames():
-        ((meta, arrays),) = decode(encode(*frame_record(frame, 2)))
-        assert (meta["track"], meta["step"], meta["sigma"]) == (2, frame.step, frame.sigma)
+        ((meta, arrays),) = decode(encode(*state_record(frame, 2)))
+        assert (meta["track"], meta["step"]) == (2, frame.step)
+        assert meta["readings"]["sigma"] == frame.sigma
         np.testing.assert_array_equal(arrays["x"], pixels(frame.x)[:, 0].numpy())
         np.testing.assert_array_equal(arrays["power"], frame.power.float().numpy())
 
 
 def test_the_head_tells_the_levels_of_noise_in_advance(run: Run) -> None:
     """α and σ of every state, and the curves per shell: the map of SNR needs no frame."""
-    (head, curves), *rest = run_records(run, "live")
-    frames = [meta for meta, _ in rest if meta["kind"] == "frame"]
+    (head, curves), *rest = run_records(run)
+    frames = [meta["readings"] for meta, _ in rest if meta["kind"] == "frame"]
     assert head["alphas"] == [meta["alpha"] for meta in frames]
     assert head["sigmas"] == [meta["sigma"] for meta in frames]
     q = radial_mean(run.prior.eigenvalues(16), 16)
@@ -114,23 +113,6 @@ def test_the_data_curve_is_where_the_power_of_x_ends(run: Run) -> None:
     expected = data_power(many)
     assert torch.allclose(power.double(), expected, rtol=0.15, atol=0)
     assert math.isclose(float(power[1]), float(expected[1]), rel_tol=0.1)
-
-
-def test_the_copied_command_names_every_choice(run: Run) -> None:
-    """What the command line needs to compute the same pictures."""
-    words = shlex.split(heading(run)["command"])
-    assert words[:4] == ["python", "-m", "mldemo", "sample"]
-    options = dict(zip(words[4::2], words[5::2], strict=True))
-    assert options == {
-        "--prior": "bessel",
-        "--resolution": "16",
-        "--steps": "5",
-        "--sampler": "dpmpp2m",
-        "--count": "3",
-        "--seed": "11",
-        "--score": "gaussian",
-        "--out": "digits.png",
-    }
 
 
 def test_the_recording_that_is_shipped_can_be_read() -> None:

@@ -124,6 +124,13 @@ class Tab:
         self.page.wait_for_selector(f"{self.root}[data-mode=live][data-state=finished]")
         self.page.wait_for_timeout(100)
 
+    def end(self) -> None:
+        """Wait for the end of a live run, and stand still at its last step."""
+        self.finished()
+        self.page.focus(self.root)
+        self.page.keyboard.press("End")
+        self.page.wait_for_selector(f"{self.root}[data-playing=false][data-played=true]")
+
     def at(self, step: int) -> None:
         """Wait until a step is drawn."""
         self.page.wait_for_selector(f'{self.root}[data-step="{step}"]')

@@ -20,7 +20,7 @@ from gradio.components import Component
 
 from mldemo.ui.fields import Field, Unseen, Whole, read_all
 from mldemo.ui.server.live import Source
-from mldemo.ui.server.shared import Record
+from mldemo.ui.wire import Record
 
 UI = Path(__file__).parent
 STATIC, TABS = UI / "static", UI / "tabs"

@@ -1,5 +1,9 @@
 """What goes over the wire: records, each a small JSON object with arrays behind it.
 
+A run is a head (what stays: how many steps, on which device, what the tab wants to know), then
+frames, then an end. A frame is a step with named readings (`frame_record`): a tab that has no time
+and no noise has no such readings. Several tracks may share a playhead, each with a head.
+
 A record is two little-endian uint32 (bytes that follow the first, bytes of JSON), the JSON padded
 with blanks to a multiple of four, then the arrays that its key "arrays" lists as [name, kind,
 shape], kind "u1" or "f4", each padded to a multiple of four: the page lays typed arrays over them.
@@ -23,14 +27,17 @@ from mldemo.pipeline import Frame, Run, pixels, prepare
 from mldemo.request import Request
 from mldemo.space.spectral import radial_power
 from mldemo.store.checkpoints import BUNDLE
+from mldemo.ui.programs import run_command, run_program
 
-MAGIC = b"MLDEMO2\n"
+MAGIC = b"MLDEMO3\n"
 RECORDING = Path(__file__).parent / "static" / "recordings" / "bessel.bin"
 SCORE_LABELS = {
     "learned": "learned score",
     "gaussian": "exact score of a Gaussian",
     "empirical": "exact score of a few hundred digits",
 }
+Record = tuple[dict[str, Any], dict[str, np.ndarray]]
+END: Record = ({"kind": "end", "last": True}, {})
 _KINDS = {"uint8": "u1", "float32": "f4"}
 
 
@@ -80,40 +87,6 @@ def data_power(run: Run) -> Tensor:
     return run.data_power + radial_power(mean.double()).flatten()
 
 
-def command(run: Run, out: str = "digits.png") -> str:
-    """The command line that computes the same pictures."""
-    r = run.request
-    words = [
-        f"python -m mldemo sample --prior {r.prior} --resolution {r.resolution}",
-        f"--steps {r.steps} --sampler {r.sampler} --count {r.count} --seed {r.seed}",
-        f"--score {r.score}",
-    ]
-    if run.checkpoint is not None:
-        words.append(f"--checkpoint {run.checkpoint} --guidance {r.guidance:g}")
-    return " ".join([*words, f"--out {out}"])
-
-
-def snippet(run: Run) -> str:
-    """Python that computes the same pixels: `shown`, uint8 (steps + 1, count, N, N)."""
-    r = run.request
-    learned = ""
-    if run.checkpoint is not None:
-        learned = f"\n    checkpoint={run.checkpoint!r}, guidance={r.guidance!r},"
-    return f"""\
-import torch
-from mldemo import Request, prepare
-from mldemo.pipeline import pixels
-
-request = Request(
-    prior={r.prior!r}, resolution={r.resolution}, steps={r.steps}, sampler={r.sampler!r},
-    count={r.count}, seed={r.seed}, score={r.score!r},{learned}
-)
-frames = list(prepare(request, device={run.device.type!r}).frames())
-shown = torch.stack([pixels(frame.x0[:, 0]) for frame in frames])  # what the page shows as x̂₀
-print(shown.shape, shown[-1].float().mean())
-"""
-
-
 def heading(run: Run) -> dict[str, Any]:
     """What stays the same during a run, as JSON types."""
     r = run.request
@@ -130,8 +103,8 @@ def heading(run: Run) -> dict[str, Any]:
         "steps": r.steps,
         "sampler": SAMPLERS[r.sampler].label,
         "seed": r.seed,
-        "command": command(run),
-        "python": snippet(run),
+        "command": run_command(run),
+        "python": run_program(run),
     }
 
 
@@ -146,34 +119,33 @@ def grey(field: Tensor) -> np.ndarray:
     return pixels(field)[:, 0].numpy()
 
 
-def frame_record(frame: Frame, track: int = 0) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """One solver state. `track` tells the runs apart that share a playhead."""
-    meta = {
-        "kind": "frame",
-        "track": track,
-        "step": frame.step,
-        "time": frame.time,
-        "alpha": frame.alpha,
-        "sigma": frame.sigma,
-        "calls": frame.calls,
-        "ms": frame.step_seconds * 1e3,
-    }
+def frame_record(
+    step: int, arrays: dict[str, np.ndarray], readings: dict[str, float], track: int = 0
+) -> Record:
+    """A step with its readings, finite numbers by name; `track` tells runs apart."""
+    return {"kind": "frame", "track": track, "step": step, "readings": readings}, arrays
+
+
+def state_record(frame: Frame, track: int = 0, **more: float) -> Record:
+    """One solver state: time, α, σ, network calls and milliseconds; x_t, x̂_0, the power of x_t."""
+    readings = {"time": frame.time, "alpha": frame.alpha, "sigma": frame.sigma}
+    readings |= {"calls": frame.calls, "ms": frame.step_seconds * 1e3, **more}
     arrays = {"power": floats(frame.power), "x": grey(frame.x), "x0": grey(frame.x0)}
-    return meta, arrays
+    return frame_record(frame.step, arrays, readings, track)
 
 
-def head_record(run: Run, mode: str, **more: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The first record of a run. mode: "live" or "prerecorded"."""
+def head_record(run: Run, **more: Any) -> Record:
+    """The first record of a sampling run."""
     levels = {"alphas": run.alphas, "sigmas": run.sigmas}
-    return {"kind": "head", "mode": mode, **heading(run), **levels, **more}, spectra(run)
+    return {"kind": "head", **heading(run), **levels, **more}, spectra(run)
 
 
-def run_records(run: Run, mode: str) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+def run_records(run: Run) -> Iterator[Record]:
     """A whole run: its head, its frames, the end."""
-    yield head_record(run, mode)
+    yield head_record(run)
     for frame in run.frames():
-        yield frame_record(frame)
-    yield {"kind": "end", "last": True}, {}
+        yield state_record(frame)
+    yield END
 
 
 @dataclass(frozen=True)
@@ -191,7 +163,7 @@ def write_recording(run: Run, path: Path) -> Path:
     """Compute a run and write its records behind `MAGIC`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    records = [encode(*record) for record in run_records(run, "prerecorded")]
+    records = [encode(*record) for record in run_records(run)]
     part.write_bytes(b"".join([MAGIC, *records]))
     part.replace(path)
     return path

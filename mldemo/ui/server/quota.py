@@ -15,7 +15,7 @@ import gradio as gr
 from mldemo.ui.limits import size_of
 from mldemo.ui.server.live import Source, sentence
 from mldemo.ui.server.schedule import SECONDS
-from mldemo.ui.server.shared import Record
+from mldemo.ui.wire import Record
 
 Decorator = Callable[..., Callable[[Source], Source]]
 START_SECONDS = 10  # to load a network and warm the GPU; a guess on the safe side

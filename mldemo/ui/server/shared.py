@@ -12,12 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from mldemo.ui.server.schedule import Full, Schedule, Task
-from mldemo.ui.wire import encode
+from mldemo.ui.wire import Record, encode
 
-Record = tuple[dict[str, Any], dict[str, np.ndarray]]
 Key = tuple[Any, ...]
 
 AHEAD = 2  # records computed ahead of the reader: the compute thread need not wait for him

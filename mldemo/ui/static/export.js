@@ -7,7 +7,8 @@ function compose(player, width) { // every figure of the panels where it stands,
   const area = player.root.querySelector(".md-panels"), frame = area.getBoundingClientRect();
   const scale = width / (frame.width + 2 * MARGIN), out = document.createElement("canvas");
   const ink = getComputedStyle(player.root), ground = getComputedStyle(document.body);
-  const what = player.$("what")?.textContent ?? "", foot = 26 * scale, edge = MARGIN * scale;
+  const what = ["mldemo", player.$("what")?.textContent, ...(player.steps ? [player.told()] : []),
+    ...player.remarks.map((words) => words())].filter(Boolean).join(" · "), foot = 26 * scale, edge = MARGIN * scale;
   out.width = width;
   out.height = Math.round(frame.height * scale + foot + 2 * edge);
   const c = out.getContext("2d", { willReadFrequently: true });
@@ -32,7 +33,7 @@ function compose(player, width) { // every figure of the panels where it stands,
     }
   }
   c.font = `${13 * scale}px ${ink.fontFamily}`;
-  c.fillText(`mldemo · ${what}`, edge, out.height - edge - foot / 2, width - 2 * edge);
+  c.fillText(what, edge, out.height - edge - foot / 2, width - 2 * edge);
   return out;
 }
 
@@ -63,19 +64,19 @@ export async function save(player, kind, name) {
     return download(await new Promise((done) => sheet.toBlob(done, "image/png")), `mldemo-${name}.png`);
   }
   const { take, animation } = await import(`./${kind}.js`);
-  const { current, playing, follow } = player, every = Math.ceil((player.latest + 1) / FRAMES);
-  player.playing = false;
-  const pictures = [];
+  const { playhead } = player, { current, playing } = playhead, pictures = [];
+  const every = Math.ceil((player.latest + 1) / FRAMES);
+  playhead.playing = false;
   try {
     for (let i = 0; i <= player.latest; i += every) {
-      player.current = i;
+      playhead.current = i;
       player.redraw();
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
       pictures.push(await take(compose(player, Math.min(WIDE / 2, player.root.clientWidth))));
     }
   } finally {
-    Object.assign(player, { current, playing, follow });
+    Object.assign(playhead, { current, playing });
     player.redraw();
   }
-  return download(await animation(pictures, 1000 / player.speed, LAST), `mldemo-${name}.${kind}`);
+  return download(await animation(pictures, 1000 / playhead.speed, LAST), `mldemo-${name}.${kind}`);
 }

@@ -77,7 +77,6 @@ export function stop(id) {
 }
 export function select(id) {
   if (isFrozen() || id === shown()) return [];
-  tabOf(shown()).runner?.leave();
   choose(id);
   write();
   ready(tabOf(id));
@@ -110,6 +109,7 @@ async function make(tab, root, spec) {
   const view = {
     get: (name) => tab.view[name],
     set: (name, value) => { // null: the default, which needs no mention
+      if ((tab.view[name] ?? null) === (value === null ? null : String(value))) return;
       if (value === null) delete tab.view[name];
       else tab.view[name] = String(value);
       if (spec.tab === shown()) write();

@@ -1,32 +1,25 @@
-// Between a tab's controls and its player: starts and ends runs, says what is shown, exports it.
+// Between a tab's controls and its player: starts and ends runs, says what is shown.
 import { Player, still } from "./player.js";
 import { records } from "./stream.js";
-import { save } from "./export.js";
+import { played } from "./controls.js";
+import { sharing } from "./sharing.js";
 import { text } from "./fields.js";
 
 const LIVE = new URL("../../live/", import.meta.url);
 const deviceName = (device) => (device === "cpu" ? "CPU" : `GPU (${device})`);
 
-async function toClipboard(element) { // whether it is there; if not, it is marked for the visitor
-  try { // a frame of another site may forbid it, and asking all the same is an error in its log
-    if (document.featurePolicy?.allowsFeature("clipboard-write") ?? true) {
-      await navigator.clipboard.writeText(element.textContent);
-      return true;
-    }
-  } catch { /* refused: the old way */ }
-  getSelection().selectAllChildren(element);
-  return document.execCommand("copy");
-}
-
 export class Runner {
-  #run = null; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = [];
+  #run = null; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = []; #wish = null;
 
   constructor(root, spec, module, view, link) {
-    Object.assign(this, { root, spec, view, link });
+    Object.assign(this, { root, spec, view });
     this.player = new Player(root, view);
     this.tab = module.create({ root, player: this.player, spec, view, runner: this });
     this.values = Object.fromEntries(spec.fields.map((f) => [f.name, f.default]));
-    this.#exports();
+    this.sharing = sharing(this.player, spec.tab, link);
+    this.player.changed = () => this.#pace();
+    const step = Number(view.get("step") ?? NaN); // a link's step is of the run that it starts
+    if (Number.isInteger(step) && step >= 0) this.#wish = step;
   }
   put(name, words) { this.player.put(name, words); }
   alert(words) {
@@ -35,10 +28,10 @@ export class Runner {
     box.hidden = !words;
   }
   set state(state) {
-    this.player.state = state;
     this.root.dataset.state = state;
     this.labels();
   }
+  get state() { return this.root.dataset.state ?? "idle"; }
 
   // -------------------------------------------------------------- runs
   opening() { // nobody has asked for anything: show what is recorded, if something is
@@ -65,7 +58,6 @@ export class Runner {
     clearTimeout(this.#later);
     this.#run?.abort();
   }
-  leave() { if (this.player.playing) this.player.play(false); }
 
   async #play(url, mode) {
     this.stop();
@@ -83,7 +75,7 @@ export class Runner {
       if (!ended) throw Error("the connection broke off");
     } catch (error) {
       if (this.#run !== control) return;
-      if (error.name === "AbortError") this.state = this.player.state === "running" ? "stopped" : "idle";
+      if (error.name === "AbortError") this.#over(this.state === "running" ? "stopped" : "idle");
       else this.#failed(mode === "live" ? String(error.message ?? error)
         : "There is no recording here. Press Start to compute one live.");
     } finally {
@@ -92,33 +84,45 @@ export class Runner {
   }
   #failed(words) {
     this.alert(words);
-    this.state = this.player.state === "running" ? "stopped" : "failed";
+    this.#over(this.state === "running" ? "stopped" : "failed");
   }
   #receive(record, mode, id) {
     if (record.kind === "line")
       return this.put("mode", `waiting: ${record.place} ${record.place > 1 ? "runs" : "run"} in line`);
     if (record.kind === "error") return this.#failed(record.text);
-    if (record.kind === "head") {
-      if (!record.track) {
-        this.#arrived = [0, 0, 0];
-        this.#ms = [];
-        Object.assign(this.root.dataset, { mode, run: id });
-      }
-      this.player.begin(record);
-      this.tab.begin?.(record);
-      if (this.player.state !== "running") this.state = "running";
-    } else if (record.kind === "frame") {
+    if (record.kind === "head") this.#begin(record, mode, id);
+    else if (record.kind === "frame") {
       this.#timed(record);
       this.player.push(record);
-    } else if (record.kind === "end") this.#finish(mode);
+    } else if (record.kind === "end") this.#over("finished");
     else this.tab.record?.(record);
   }
+  #begin(head, mode, id) {
+    if (!head.track) {
+      this.#arrived = [0, 0, 0];
+      this.#ms = [];
+      Object.assign(this.root.dataset, { mode, run: id });
+    }
+    const wish = this.#wish ?? (still.matches ? Infinity : null); // no motion: the end alone
+    this.player.begin(head, { wish, whole: this.tab.whole });
+    this.#wish = null;
+    this.sharing.begin(head);
+    this.tab.begin?.(head);
+    if (this.state !== "running") this.state = "running";
+  }
+  #over(state) {
+    if (this.state === "running") this.player.end();
+    this.state = state;
+    this.#speeds();
+  }
+
+  // -------------------------------------------------------------- how fast
   #timed(frame) {
-    const a = this.#arrived, now = performance.now();
+    const a = this.#arrived, now = performance.now(), { ms } = frame.readings;
     if (!a[2]) a[0] = now;
     a[1] = now;
     a[2] += 1;
-    if (frame.ms !== undefined && frame.step < this.player.steps) this.#ms.push(frame.ms);
+    if (ms !== undefined) this.#ms.push(ms);
     if (a[2] % 8 === 0) this.#speeds();
   }
   #speeds() {
@@ -126,22 +130,24 @@ export class Runner {
     const ms = [...this.#ms].sort((a, b) => a - b)[this.#ms.length >> 1]; // the median
     if (ms !== undefined) this.put("ms", ms.toFixed(ms < 10 ? 1 : 0) + " ms");
     this.put("fps", live && count > 1 ? ((count - 1) * 1000 / (last - first)).toFixed(0) : "–");
+    this.#pace();
   }
-  #finish(mode) {
-    this.state = "finished";
-    this.#speeds();
-    const { player } = this, wish = Number(this.view.get("step") ?? NaN);
-    if (Number.isInteger(wish) && wish >= 0) player.go(Math.min(wish, player.latest));
-    else if (mode === "prerecorded") {
-      player.current = player.latest;
-      if (still.matches) player.redraw();
-      else player.play(true);
-    }
-    player.say(true);
+  #pace() { // what is looked at comes later than what is computed
+    const { latest, playing, playhead } = this.player, live = this.root.dataset.mode === "live";
+    const how = playing && !this.tab.whole ? played(playhead.speed) : null;
+    const seconds = this.#ms.reduce((a, b) => a + b, 0) / 1000;
+    const words = !live || !this.#ms.length ? [] : [
+      this.state === "running" ? `${latest} of ${this.player.steps} steps computed`
+        : `computed in ${seconds.toFixed(seconds < 10 ? 1 : 0)} s`,
+      ...(how ? ["played " + how] : [])];
+    this.put("pace", words.join(", "));
   }
+
+  // -------------------------------------------------------------- words
   labels() {
     const h = this.player.head, { mode, state } = this.root.dataset;
-    if (state === "waiting" || !h) return;
+    if (state === "waiting") return;
+    if (!h) return this.put("mode", "no run");
     const live = mode === "live";
     this.put("mode", live ? "live on " + deviceName(h.device) : "prerecorded");
     this.put("score", h.scoreLabel ?? "");
@@ -150,31 +156,7 @@ export class Runner {
     this.put("what", [...words, ...(state === "stopped" ? ["stopped"] : [])].join(" · "));
     this.put("device", deviceName(h.device) + (live ? "" : ", when recorded"));
     const only = h.levels?.length === 1 ? " only" : "";
-    this.put("checkpoint", h.checkpoint === null ? "none (exact)"
-      : `${h.checkpoint}, trained at ${h.levels?.join(" → ")}${only}, from the ${h.source}`);
-  }
-
-  // -------------------------------------------------------------- taking it home
-  #exports() {
-    const text_ = this.player.$("command"), said = this.player.$("copied");
-    const copy = async (words, what) => {
-      text_.hidden = false;
-      text_.textContent = words;
-      said.textContent = (await toClipboard(text_)) ? what + " copied" : "Press Ctrl+C";
-    };
-    const on = (name, action) => this.player.$(name)?.addEventListener("click", action);
-    on("copy-link", () => copy(this.link(true), "Link"));
-    on("copy-python", () => this.player.head && copy(this.player.head.python, "Python"));
-    on("copy-command", () => this.player.head && copy(this.player.head.command, "Command"));
-    const write = async (kind) => {
-      if (!this.player.tracks.length) return;
-      said.textContent = "Writing …";
-      try {
-        said.textContent = await save(this.player, kind, this.spec.tab);
-      } catch (error) {
-        said.textContent = String(error.message ?? error);
-      }
-    };
-    for (const kind of ["png", "gif", "webp"]) on("save-" + kind, () => write(kind));
+    if (h.levels) this.put("checkpoint", h.checkpoint === null ? "none (exact)"
+      : `${h.checkpoint}, trained at ${h.levels.join(" → ")}${only}, from the ${h.source}`);
   }
 }

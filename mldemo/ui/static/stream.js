@@ -1,5 +1,5 @@
 // Records as wire.py writes them: from a live run, or from a file that holds one.
-const MAGIC = "MLDEMO2\n", KINDS = { u1: Uint8Array, f4: Float32Array };
+const MAGIC = "MLDEMO3\n", KINDS = { u1: Uint8Array, f4: Float32Array };
 const words = new TextDecoder();
 
 function parse(buffer) { // the bytes behind a record's length

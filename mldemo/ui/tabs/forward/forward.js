@@ -1,5 +1,7 @@
 // Forward: a sheet to draw on, the run as two sheets, one picture under every prior, the spectrum.
-import { Pictures, spectrum } from "../../static/panels.js";
+import { Pictures } from "../../static/pictures.js";
+import { diffusion } from "../../static/snr.js";
+import { spectrum } from "../../static/spectrum.js";
 import { REGIONS, Region, SHEET, clear, invert, line, open, pack, unpack } from "./pad.js";
 
 const PEN = 15, WAIT = 500; // width on a sheet of 256; ms after the last stroke
@@ -12,6 +14,7 @@ export function create({ root, player, view, runner }) {
   let drawn = false, clean = null, kept = null; // drawn: the sheet, not the digit, is what is given
 
   // -------------------------------------------------------------- what the player shows
+  diffusion(player);
   const bytes = (name) => () => {
     const { resolution: n, count } = player.head, grey = player.frame().data[name];
     return { grey, n, count, key: grey };
@@ -168,7 +171,6 @@ export function create({ root, player, view, runner }) {
     view.set("picture", null);
     runner.alert("The picture in the link cannot be read.");
   }) : Promise.resolve();
-  root.querySelector(".md-copy-command").hidden = true; // the command line has no pencil
 
   return {
     idle: () => ready.then(() => runner.start(runner.values)),

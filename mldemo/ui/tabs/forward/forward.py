@@ -20,10 +20,10 @@ from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import bandwidth, radial_power
 from mldemo.ui.fields import Choice, Number, Unseen, Whole, seed_field
 from mldemo.ui.limits import check_work, checked
-from mldemo.ui.server.shared import Record
+from mldemo.ui.programs import digit_expression, edit_program, picture_expression
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.watch.watch import SCORES, prior_field, sampler_field
-from mldemo.ui.wire import floats, grey, head_record
+from mldemo.ui.wire import END, Record, floats, frame_record, grey, head_record
 
 DISSOLVE = 12  # frames on the way up
 DIGITS = 400
@@ -71,38 +71,12 @@ def request_of(values: dict[str, Any]) -> Request:
     return request
 
 
-def snippet(run: Run, values: dict[str, Any]) -> str:
+def program_of(run: Run, wish: Edit, values: dict[str, Any]) -> str:
     """Python that computes the same pixels."""
-    r = run.request
-    digit = f"""\
-points = prepare(Request(score="empirical", resolution={r.resolution})).denoise.fields
-clean = points[{values["digit"]}][None].float()"""
-    picture = f"""\
-text = {values["picture"]!r}
-clean = field_from_greys(picture_from_text(text), {r.resolution})"""
-    region = (
-        f"mask_from_text({values['region']!r}, {r.resolution})" if values["region"] else "None"
-    )
-    return f"""\
-import torch
-from mldemo import Request, prepare
-from mldemo.editing import Edit, edit
-from mldemo.data.pictures import field_from_greys, mask_from_text, picture_from_text
-from mldemo.pipeline import pixels
-
-{picture if values["picture"] else digit}
-request = Request(
-    prior={r.prior!r}, resolution={r.resolution}, steps={r.steps}, sampler={r.sampler!r},
-    count={r.count}, seed={r.seed}, score={r.score!r},
-)
-wish = Edit(
-    {values["kind"]!r}, time={values["t"]}, cutoff={values["keep"]}, method={values["method"]!r},
-    region={region},
-)
-states = list(edit(prepare(request, device={run.device.type!r}), clean, wish))
-shown = torch.stack([pixels(s.x0[:, 0].cpu()) for s in states])  # what the page shows as x̂₀
-print(shown.shape, shown[-1].float().mean())
-"""
+    n = run.request.resolution
+    picture = values["picture"]
+    given = picture_expression(picture, n) if picture else digit_expression(values["digit"], n)
+    return edit_program(run, given, wish, values["region"])
 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
@@ -119,12 +93,12 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     total = len(upward) + request.steps
     yield head_record(
         run,
-        "live",
         steps=total,
         kind_of_edit=wish.kind,
         solver_steps=request.steps,
         keep=wish.cutoff,
-        python=snippet(run, values),
+        python=program_of(run, wish, values),
+        command=None,  # the command line has no pencil
         priors=list(noises),
     )
     shown = {"clean": grey(clean)}
@@ -142,19 +116,16 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     for step, state in enumerate(frames()):
         now = time.perf_counter()
         at = next(iter(dissolve(clean, draws, [state.time], run.schedule)))
-        yield frame_record(state, step, run, at.x, now - last)
+        yield state_record(state, step, run, at.x, now - last)
         last = time.perf_counter()
-    yield {"kind": "end", "last": True}, {}
+    yield END
 
 
-def frame_record(state: State, step: int, run: Run, every: Tensor, seconds: float) -> Record:
+def state_record(state: State, step: int, run: Run, every: Tensor, seconds: float) -> Record:
     """x_t and x̂_0 of the run, the clean picture at the same t under every prior, the spectrum."""
     t = torch.tensor(state.time, dtype=torch.float64)
     x, x0 = state.x.cpu(), state.x0.cpu()
-    meta = {
-        "kind": "frame",
-        "track": 0,
-        "step": step,
+    readings = {
         "time": state.time,
         "alpha": float(run.schedule.alpha(t)),
         "sigma": float(run.schedule.sigma(t)),
@@ -162,7 +133,8 @@ def frame_record(state: State, step: int, run: Run, every: Tensor, seconds: floa
         "ms": seconds * 1e3,
     }
     power = floats(radial_power(x).mean((0, 1)))
-    return meta, {"x": grey(x), "x0": grey(x0), "every": grey(every), "power": power}
+    arrays = {"x": grey(x), "x0": grey(x0), "every": grey(every), "power": power}
+    return frame_record(step, arrays, readings)
 
 
 def tab(place: Place) -> Tab:

@@ -4,7 +4,7 @@ import { shown } from "../../static/tabs.js";
 import { follow, style } from "../../static/guide.js";
 import { address, fill, load, observe, tabTitle, wanted } from "../../static/lessons.js";
 import { maker } from "./maker.js";
-import { Chart, around } from "../../static/panels.js";
+import { Chart, around } from "../../static/chart.js";
 
 export function create({ root, player, spec }) {
   const $ = (name) => root.querySelector(".md-" + name), lesson = (name) => $("lesson-" + name);

@@ -19,7 +19,7 @@ from mldemo.space.spectral import multiplicity, radius
 from mldemo.studies.linear import Linear
 from mldemo.studies.study import RECORDS, read_record, values
 from mldemo.ui.fields import Number
-from mldemo.ui.server.shared import Record
+from mldemo.ui.programs import curve_program
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.learn.two_points import (
     agreement,
@@ -27,7 +27,7 @@ from mldemo.ui.tabs.learn.two_points import (
     lipschitz_along_noise,
     regime,
 )
-from mldemo.ui.wire import floats
+from mldemo.ui.wire import END, Record, floats, frame_record
 
 LEVELS = (8, 16, 32, 64, 128, 256)
 TIME = 0.3
@@ -49,7 +49,6 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     s, a = values["s"], values["a"]
     head = {
         "kind": "head",
-        "mode": "live",
         "steps": 0,
         "device": "cpu",
         "s": s,
@@ -58,22 +57,21 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     }
     head |= {"levels_shown": LEVELS, "regime": regime(s, a), "cm": s + 1, "lip": 2 * s + 1}
     head |= {"same": agreement(s, a, *LEVELS[-2:])}
-    python = f"""\
-from mldemo.ui.tabs.learn.two_points import agreement, lipschitz, lipschitz_along_noise
-
-case = {s}, {a}
-for level in {LEVELS}:
-    print(level, lipschitz(*case, level, {TIME}), lipschitz_along_noise(*case, level, {TIME}))
-print(agreement(*case, {LEVELS[-2]}, {LEVELS[-1]}))
-"""
     constants = {"lipschitz": lipschitz, "along_noise": lipschitz_along_noise}
     curves = {
         name: floats(torch.tensor([constant(s, a, n, TIME) for n in LEVELS]))
         for name, constant in constants.items()
     }
-    yield {**head, "command": "", "python": python}, curves
-    yield {"kind": "frame", "step": 0, "time": TIME, "alpha": 1.0, "sigma": 1.0}, {}
-    yield {"kind": "end", "last": True}, {}
+    yield {**head, "python": program_of(s, a)}, curves
+    yield frame_record(0, {}, {})
+    yield END
+
+
+def program_of(s: float, a: float) -> str:
+    """Python for the curves."""
+    constants = "lipschitz", "lipschitz_along_noise"
+    values = ", ".join(f"{name!r}: {name}({s}, {a}, n, {TIME})" for name in constants)
+    return curve_program(f"[{{'level': n, {values}}} for n in {LEVELS}]", "level", constants)
 
 
 def facts(place: Place) -> dict[str, str]:

@@ -1,5 +1,8 @@
 // Priors: draws above, eigenvalues and traces below; the verdict beside each name.
-import { Chart, DASHES, INKS, Pictures, around, decades, make, octaves, shells } from "../../static/panels.js";
+import { Chart, DASHES, INKS, around, decades, octaves } from "../../static/chart.js";
+import { make } from "../../static/dom.js";
+import { Pictures } from "../../static/pictures.js";
+import { shells } from "../../static/spectrum.js";
 
 export function create({ root, player }) {
   const $ = (name) => root.querySelector(".md-" + name), area = $("draws");

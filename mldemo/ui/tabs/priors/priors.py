@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mldemo.pipeline import checkpoints_for, default_prior, default_statistics, prepare
-from mldemo.request import Request
+from mldemo.request import Request, request_from
 from mldemo.space.covariance import Prior
 from mldemo.space.noise import unit_modes
 from mldemo.space.priors import PRIORS, VARIED
@@ -17,10 +17,10 @@ from mldemo.space.spectral import multiplicity, radial_mean, radius, to_field
 from mldemo.store.checkpoints import manifest_entry
 from mldemo.ui.fields import Choice, Number, Several, seed_field
 from mldemo.ui.limits import checked
-from mldemo.ui.server.shared import Record
+from mldemo.ui.programs import draws_command, draws_program
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.watch.watch import names
-from mldemo.ui.wire import floats, grey
+from mldemo.ui.wire import END, Record, floats, frame_record, grey
 
 LEVELS = (8, 16, 32, 64, 128, 256)
 CRITICAL = 1.0  # Σ_{k ∈ Z²} |k|^{-2s} is finite iff s > 1
@@ -74,6 +74,12 @@ class Spectrum:
         """Σ_{k ∈ H_N} q_k."""
         return float((multiplicity(resolution) * self.eigenvalues(resolution)).sum())
 
+    def request(self, resolution: int, seed: int) -> Request:
+        """Four draws of it."""
+        return request_from(
+            {"prior": self.name, "resolution": resolution, "count": 4, "seed": seed, **self.shape}
+        )
+
     @property
     def trace_class(self) -> bool:
         """Whether Σ_k q_k is finite."""
@@ -118,9 +124,12 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     n, seed = values["n"], values["seed"]
     chosen = values["priors"]
     spectra = [Spectrum(p, values["s"], values["length"], place) for p in chosen]
-    head = {"kind": "head", "mode": "live", "steps": 0, "device": place.device.type}
-    head |= {"resolution": n, "seed": seed, "count": 4, "levels_shown": LEVELS}
-    yield {**head, "priors": chosen, "python": snippet(spectra, values), "command": ""}, {}
+    head = {"kind": "head", "steps": 0, "device": place.device.type, "priors": chosen}
+    head |= {"resolution": n, "seed": seed, "levels_shown": LEVELS}
+    found = [s.prior for s in spectra if s.prior is not None]
+    head["python"] = draws_program(found, seed, n)
+    head["command"] = draws_command([s.request(n, seed) for s in spectra if s.prior is not None])
+    yield head, {}
     modes = unit_modes(seed, range(4), n)
     for i, s in enumerate(spectra):
         q, finest = s.eigenvalues(n), s.eigenvalues(LEVELS[-1])
@@ -143,34 +152,14 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
             "draws": grey(draws),
         }
         yield meta, arrays
-    yield {"kind": "frame", "step": 0, "time": 1.0, "alpha": 0.0, "sigma": 1.0}, {}
+    yield frame_record(0, {}, {})
     for i, s in enumerate(spectra):
         made = sample_of(s, seed, place)
         if made is None:
             yield {"kind": "sample", "index": i, "count": 0, "why": UNTRAINED}, {}
         else:
             yield {"kind": "sample", "index": i, **SAMPLE}, {"pixels": grey(made)}
-    yield {"kind": "end", "last": True}, {}
-
-
-def snippet(spectra: list[Spectrum], values: dict[str, Any]) -> str:
-    """Python for the draws of the priors that are operators: `shown[name]`, uint8 (4, N, N)."""
-    lines = [f"    {s.prior!r},\n" for s in spectra if s.prior is not None]
-    kinds = sorted({type(s.prior).__name__ for s in spectra if s.prior is not None})
-    if not kinds:
-        return "# none of these priors is trace class: there is nothing to draw\n"
-    return f"""\
-from mldemo import {", ".join(kinds)}
-from mldemo.pipeline import pixels
-
-priors = [
-{"".join(lines)}]
-shown = {{}}
-for prior in priors:
-    field = prior.draw({values["seed"]}, range(4), {values["n"]})
-    shown[prior.name] = pixels(field[:, 0])
-    print(prior.name, prior.trace_class, prior.level_trace({values["n"]}))
-"""
+    yield END
 
 
 def tab(place: Place) -> Tab:

@@ -1,5 +1,7 @@
 // Resolution: a row of pictures for each prior, restrictions of the finer ones below.
-import { Pictures, make } from "../../static/panels.js";
+import { make } from "../../static/dom.js";
+import { Pictures } from "../../static/pictures.js";
+import { diffusion } from "../../static/snr.js";
 
 export function create({ root, player, view, runner }) {
   const area = root.querySelector(".md-panels"), show = root.querySelector(".md-show");
@@ -8,6 +10,7 @@ export function create({ root, player, view, runner }) {
     view.set("show", show.value === "x0" ? "x0" : null);
     player.redraw(true);
   });
+  diffusion(player);
   let built = "";
 
   function picture(parent, label, pick) {
@@ -36,7 +39,7 @@ export function create({ root, player, view, runner }) {
     const number = words.querySelector(".md-number");
     number.dataset.pair = `${head.prior}-${n}`;
     player.add({ draw: () => {
-      const gap = player.frame(track + 1)?.["gap_" + show.value];
+      const gap = player.frame(track + 1)?.readings["gap_" + show.value];
       const text = gap === undefined ? "–" : percent(gap);
       if (number.textContent !== text) number.textContent = text;
       number.classList.toggle("md-large", gap > 0.2);

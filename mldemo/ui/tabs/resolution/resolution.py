@@ -11,10 +11,10 @@ from mldemo.space.priors import PRIORS, Standard
 from mldemo.space.spectral import resample
 from mldemo.ui.fields import Choice, Whole, seed_field
 from mldemo.ui.limits import check_work, checked
-from mldemo.ui.server.shared import Record
+from mldemo.ui.programs import grid_program
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.watch.watch import names, sampler_field
-from mldemo.ui.wire import frame_record, grey, head_record
+from mldemo.ui.wire import END, Record, grey, head_record, state_record
 
 LEVELS = (16, 32, 64, 128, 256)
 SCORES = [("learned where there is a checkpoint", "learned"), ("Gaussian, exact", "gaussian")]
@@ -42,36 +42,15 @@ def requests(values: dict[str, Any], place: Place) -> list[Request]:
     return out
 
 
-def snippet(values: dict[str, Any], first: Request, place: Place) -> str:
-    """Python for the first row: `shown[N]` holds the pixels of x̂₀ on level N."""
-    return f"""\
-import torch
-
-from mldemo import Request, prepare
-from mldemo.pipeline import pixels
-
-shown = {{}}
-for resolution in {[n for n in LEVELS if n <= values["finest"]]}:
-    request = Request(
-        prior={first.prior!r}, resolution=resolution, steps={first.steps},
-        sampler={first.sampler!r}, count=1, seed={first.seed}, score={first.score!r},
-    )
-    frames = prepare(request, device={place.device.type!r}).frames()
-    shown[resolution] = torch.stack([pixels(frame.x0[:, 0]) for frame in frames])
-    print(resolution, shown[resolution].shape)
-"""
-
-
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     """All levels step by step; each frame is compared with the one on the level below."""
     runs: list[Run] = []
     for request in requests(values, place):
         runs.append(prepare(request, place.device, place.folder))
     levels = len(runs) // 2
-    python = snippet(values, runs[0].request, place)
+    python = grid_program(runs)
     for track, run in enumerate(runs):
-        head, arrays = head_record(run, "live", track=track, tracks=len(runs), per_row=levels)
-        yield {**head, "python": python}, arrays
+        yield head_record(run, track=track, tracks=len(runs), per_row=levels, python=python)
     streams, coarser = [run.frames() for run in runs], None
     for _ in range(runs[0].request.steps + 1):
         for track, stream in enumerate(streams):
@@ -79,18 +58,19 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
             coarser = None if track % levels == 0 else coarser
             yield compared(frame, coarser, track)
             coarser = frame
-    yield {"kind": "end", "last": True}, {}
+    yield END
 
 
 def compared(frame: Frame, coarser: Frame | None, track: int) -> Record:
     """A frame with its restriction to the level below and how far that is from the one there."""
-    meta, arrays = frame_record(frame, track)
+    gaps, lower = {}, {}
     if coarser is not None:
         for key in ("x", "x0"):
             fine, coarse = getattr(frame, key), getattr(coarser, key)
-            meta[f"gap_{key}"] = mismatch(fine, coarse)
-            arrays[f"low_{key}"] = grey(resample(fine, coarse.shape[-1]))
-    return meta, arrays
+            gaps[f"gap_{key}"] = mismatch(fine, coarse)
+            lower[f"low_{key}"] = grey(resample(fine, coarse.shape[-1]))
+    meta, arrays = state_record(frame, track, **gaps)
+    return meta, arrays | lower
 
 
 def tab(place: Place) -> Tab:

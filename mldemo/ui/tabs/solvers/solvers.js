@@ -1,8 +1,7 @@
 // Solvers: recorded errors of all samplers, one curve computed now, theory lines, tables.
-import { Chart, DASHES, INKS, decades } from "../../static/panels.js";
+import { Chart, DASHES, INKS, decades } from "../../static/chart.js";
 
 const THEORY = [1, 5];
-const COLUMN = { steps: 0, calls: 1, w2: 2, to_limit: 3 };
 
 export function create({ root, player, spec, view }) {
   const $ = (name) => root.querySelector(".md-" + name);
@@ -22,13 +21,11 @@ export function create({ root, player, spec, view }) {
   function live() { // the points up to the playhead
     const frame = player.frame(), h = player.head;
     if (!frame || state.error === "error") return null;
-    const { points } = frame.data, pace = study?.samplers[h.sampler]?.seconds_per_call, out = [];
+    const pace = study?.samplers[h.sampler]?.seconds_per_call;
     if (state.cost === "seconds" && !pace) return null; // no cost of it was recorded
-    for (let i = 0; i < points.length; i += 4) {
-      const at = points[i + COLUMN[state.cost === "seconds" ? "calls" : state.cost]];
-      out.push([state.cost === "seconds" ? at * pace : at, points[i + COLUMN[state.error]]]);
-    }
-    return { name: `${h.label}, now`, ink: "ink", width: 4, points: out };
+    const points = player.tracks[0].slice(0, frame.step + 1).map(({ readings }) =>
+      [state.cost === "seconds" ? readings.calls * pace : readings[state.cost], readings[state.error]]);
+    return { name: `${h.label}, now`, ink: "ink", width: 4, points };
   }
   function theory(curves) { // through an inner point of each, with the slope of its order
     return curves.map(({ points, order, ink }) => {
@@ -150,6 +147,7 @@ export function create({ root, player, spec, view }) {
   chosen(false);
   tables();
   return {
+    whole: true, // each step adds a point
     words: (h) => [h.label, h.prior + " prior", h.resolution + "²", study ? "thin: recorded" : "no record here"],
   };
 }

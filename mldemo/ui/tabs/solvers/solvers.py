@@ -6,15 +6,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.space.priors import PRIORS
 from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
 from mldemo.ui.fields import Choice
-from mldemo.ui.server.shared import Record
+from mldemo.ui.programs import curve_program
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.watch.watch import sampler_field
+from mldemo.ui.wire import END, SCORE_LABELS, Record, frame_record
 
 RECORD = Path(__file__).with_name("solvers.json")
 
@@ -26,43 +25,28 @@ def recorded(path: Path = RECORD) -> dict[str, Any] | None:
 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
-    """The W2 errors of one sampler, computed now: a frame per step count, all points so far."""
+    """The W2 errors of one sampler, computed now: a frame per step count."""
     sampler, prior, n = values["sampler"], values["prior"], values["n"]
+    curve = f"list(gaussian_curve(bundled_gaussian({prior!r}, {n}), {sampler!r}))"
     yield (
         {
             "kind": "head",
-            "mode": "live",
             "device": "cpu",  # in double precision, which not every GPU has
             "steps": len(STEPS) - 1,
-            "checkpoint": None,
-            "score": "gaussian",
-            "scoreLabel": "exact score of a Gaussian",
+            "scoreLabel": SCORE_LABELS["gaussian"],
             "sampler": sampler,
             "label": SAMPLERS[sampler].label,
             "prior": prior,
             "resolution": n,
             "command": "python -m mldemo study solvers --out solvers.json",
-            "python": snippet(sampler, prior, n),
+            "python": curve_program(curve, "steps", ("w2", "to_limit")),
         },
         {},
     )
     problem = bundled_gaussian(prior, n, place.folder)
-    points: list[list[float]] = []
-    for step, row in enumerate(gaussian_curve(problem, sampler)):
-        points.append([row["steps"], row["calls"], row["w2"], row["to_limit"]])
-        meta = {"kind": "frame", "track": 0, "step": step, "time": 0.0, "alpha": 1.0, "sigma": 0.0}
-        yield meta, {"points": np.array(points, np.float32)}
-    yield {"kind": "end", "last": True}, {}
-
-
-def snippet(sampler: str, prior: str, resolution: int) -> str:
-    """Python that computes the same curve."""
-    return f"""\
-from mldemo.studies.solvers import bundled_gaussian, gaussian_curve
-
-for point in gaussian_curve(bundled_gaussian({prior!r}, {resolution}), {sampler!r}):
-    print(point)
-"""
+    for step, point in enumerate(gaussian_curve(problem, sampler)):
+        yield frame_record(step, {}, point)
+    yield END
 
 
 def tab(place: Place) -> Tab:

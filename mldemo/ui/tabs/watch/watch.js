@@ -1,6 +1,9 @@
 // Watch: two sheets of pictures, the spectrum with a band to brush, the map of SNR.
 import { filtered } from "./fft.js";
-import { Chart, Pictures, lastShell, octaves, spectrum } from "../../static/panels.js";
+import { Chart, octaves } from "../../static/chart.js";
+import { Pictures } from "../../static/pictures.js";
+import { diffusion, ratio } from "../../static/snr.js";
+import { lastShell, spectrum } from "../../static/spectrum.js";
 
 export function create({ root, player, spec, view }) {
   const $ = (name) => root.querySelector(".md-" + name);
@@ -21,6 +24,7 @@ export function create({ root, player, spec, view }) {
       return { grey: made[name], n, count, key: made[name] };
     };
   }
+  diffusion(player, (k) => band.kind === "all" || gain(k) > 0);
   for (const name of ["x", "x0"]) {
     const choose = pick(name);
     player.add(new Pictures($(name), () => {
@@ -56,10 +60,10 @@ export function create({ root, player, spec, view }) {
       const { box } = chart, head = player.head, { prior, spread } = head.data;
       const colour = diverging(player.ink), wide = (box.r - box.l) / player.steps;
       for (let i = 0; i < player.steps; i++) {
-        const ratio = (head.alphas[i] / head.sigmas[i]) ** 2, x = box.l + i * wide;
+        const x = box.l + i * wide;
         for (let k = 1; k <= last(); k++) {
           const [y, below] = [chart.Y(Math.min(last(), k + 0.5)), chart.Y(Math.max(1, k - 0.5))];
-          c.fillStyle = colour(Math.log10((ratio * spread[k]) / prior[k]));
+          c.fillStyle = colour(Math.log10(ratio(head.alphas[i], head.sigmas[i], spread[k], prior[k])));
           c.fillRect(Math.floor(x), Math.floor(y), Math.ceil(wide) + 1, Math.ceil(below - y) + 1);
         }
       }

@@ -10,9 +10,8 @@ from mldemo.space.priors import PRIORS
 from mldemo.store.checkpoints import checkpoint_names, manifest_entry
 from mldemo.ui.fields import Choice, Number, Whole, seed_field
 from mldemo.ui.limits import checked
-from mldemo.ui.server.shared import Record
 from mldemo.ui.tab import Place, Tab
-from mldemo.ui.wire import RECORDING, run_records
+from mldemo.ui.wire import RECORDING, Record, run_records
 
 SCORES = [("learned", "learned"), ("Gaussian", "gaussian"), ("empirical", "empirical")]
 AUTO = "auto"  # the default checkpoint of the prior
@@ -64,7 +63,7 @@ def request_of(values: dict[str, Any]) -> Request:
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     """Denoise, one record per solver state."""
     run = prepare(request_of(values), place.device, place.folder)
-    yield from run_records(run, "live")
+    yield from run_records(run)
 
 
 def tab(place: Place) -> Tab:

@@ -1,42 +1,5 @@
-// What a player can show: pictures, curves, a map. A panel draws what the playhead points at.
-const BLACK = 0xff000000;
+// A chart whose axes and standing curves are drawn once; what moves is laid over them.
 export const INKS = ["one", "two", "three", "four"], DASHES = [[], [9, 5], [2, 4], [12, 4, 2, 4]];
-const greys = Uint32Array.from({ length: 256 }, (_, v) => BLACK | (v * 0x010101));
-
-export class Pictures { // a square of grey pictures; the browser scales the pixels
-  #image = null; #rgba = null;
-  // pick(player) -> {grey: bytes, n, count, key}; the same key means the same pixels
-  constructor(canvas, pick) {
-    this.canvas = canvas;
-    this.pick = pick;
-    this.pen = canvas.getContext("2d", { alpha: false });
-  }
-  draw(player, resized) {
-    const found = this.pick(player);
-    if (!found) return;
-    const { grey, n, count, key } = found, columns = Math.ceil(Math.sqrt(count)), { canvas } = this;
-    const side = columns * n;
-    if (canvas.width !== side || canvas.height !== side || !this.#image) {
-      canvas.width = canvas.height = side;
-      canvas.parentElement.style.setProperty("--md-columns", columns);
-      this.#image = this.pen.createImageData(side, side);
-      this.#rgba = new Uint32Array(this.#image.data.buffer).fill(BLACK);
-      this.key = undefined;
-      resized = true;
-    }
-    if (resized) canvas.classList.toggle("md-many", side > canvas.clientWidth * devicePixelRatio);
-    if (key !== undefined && key === this.key) return;
-    this.key = key;
-    for (let i = 0, from = 0; i < count; i++) {
-      let to = Math.floor(i / columns) * n * side + (i % columns) * n;
-      for (let row = 0; row < n; row++, to += side)
-        for (let j = 0; j < n; j++) this.#rgba[to + j] = greys[grey[from++]];
-    }
-    this.pen.putImageData(this.#image, 0, 0);
-  }
-}
-
-// ---------------------------------------------------------------- axes
 const raised = (v) =>
   "10" + String(v).replace("-", "⁻").replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]);
 
@@ -53,7 +16,6 @@ function stroke(c, points) {
   c.stroke();
 }
 
-// A chart whose axes and standing curves are drawn once; what moves is laid over them.
 export class Chart {
   // layout(player) -> {x: [lo, hi], y: [lo, hi], logX, logY, label, ticksX?, curves: [...]} or null
   // a curve: {points: [[x, y], …], ink, dash, name, width?}; moving(player) -> more of them
@@ -178,36 +140,4 @@ export function around(curves, most = 9) {
   if (!(high > 0)) return [1e-8, 1];
   const top = Math.ceil(Math.log10(high) + 0.3);
   return [10 ** Math.max(top - most, Math.floor(Math.log10(low) - 0.2)), 10 ** top];
-}
-export const shells = (values, last) =>
-  Array.from({ length: last }, (_, i) => [i + 1, values[i + 1]]);
-
-// The power spectrum of a run's pictures at the playhead, between those of the prior and the data.
-export const lastShell = (player) =>
-  Math.max(2, Math.min(player.head.data.prior.length, player.head.data.data.length) - 1);
-export function spectrum(canvas, player, over) {
-  return player.add(new Chart(canvas, {
-    layout: () => {
-      const { prior, data } = player.head.data, k = lastShell(player);
-      return {
-        x: [1, k], y: around([prior.subarray(1), data.subarray(1)]), logX: true, logY: true,
-        label: "frequency |k|",
-        curves: [
-          { points: shells(prior, k), ink: "prior", dash: [9, 5], name: "prior" },
-          { points: shells(data, k), ink: "data", dash: [2, 4], name: "data" },
-        ],
-      };
-    },
-    moving: () => [{ points: shells(player.frame().data.power, lastShell(player)), ink: "x", width: 3,
-      name: "x at time t" }],
-    over,
-  }));
-}
-
-export function make(tag, parent, name = "", words = "") { // an element at the end of another
-  const e = document.createElement(tag);
-  e.className = name;
-  e.textContent = words;
-  parent.append(e);
-  return e;
 }

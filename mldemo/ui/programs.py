@@ -1,0 +1,161 @@
+"""What is copied from the page: programs and commands that compute the same pictures.
+
+A tab gives the body of its program; the imports are found here, from the names that it uses.
+"""
+
+import ast
+import builtins
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
+
+from mldemo.editing import Edit
+from mldemo.pipeline import Run
+from mldemo.request import Request
+from mldemo.space.covariance import Prior
+
+INSTALL = "# In a clone of mldemo, once: pip install .  (with torch, pillow and matplotlib)"
+OTHERS = {
+    "Image": "from PIL import Image",
+    "np": "import numpy as np",
+    "plt": "import matplotlib.pyplot as plt",
+    "torch": "import torch",
+}
+HOMES = (
+    *("mldemo", "mldemo.pipeline", "mldemo.images", "mldemo.editing", "mldemo.data.pictures"),
+    *("mldemo.studies.solvers", "mldemo.ui.tabs.learn.two_points"),
+)
+
+
+def program(body: str) -> str:
+    """A program that runs as it stands: how to install it, its imports, `body`."""
+    names = [node for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)]
+    made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    used = {node.id for node in names} - made - set(dir(builtins))
+    ours: dict[str, list[str]] = {}
+    for name in sorted(used - OTHERS.keys()):
+        ours.setdefault(_home(name), []).append(name)
+    imports = [OTHERS[name] for name in sorted(used & OTHERS.keys(), key=str.lower)]
+    imports += [f"from {home} import {', '.join(found)}" for home, found in sorted(ours.items())]
+    return "\n".join([INSTALL, *imports, "", body.strip(), ""])
+
+
+def _home(name: str) -> str:
+    """The first of our modules that has it."""
+    return next(home for home in HOMES if hasattr(import_module(home), name))
+
+
+def pinned(run: Run) -> Request:
+    """The run's request with the checkpoint that it found, so that a later default is no other."""
+    return replace(run.request, checkpoint=run.checkpoint)
+
+
+def preparing(run: Run, request: str = "request") -> str:
+    """The expression that prepares it, on the device where it was computed."""
+    device = "" if run.device.type == "cpu" else f", device={run.device.type!r}"
+    return f"prepare({request}{device})"
+
+
+def run_program(run: Run) -> str:
+    """`shown`, uint8 (steps + 1, count, N, N): what the page shows as x̂₀ at every step."""
+    return program(f"""\
+request = {pinned(run)!r}
+frames = list({preparing(run)}.frames())
+shown = torch.stack([pixels(frame.x0[:, 0]) for frame in frames])  # x̂₀ at every step
+sheet(shown[-1]).save("digits.png")
+""")
+
+
+def run_command(run: Run, out: str = "digits.png") -> str:
+    """The command line that computes the same pictures."""
+    return f"python -m mldemo sample {pinned(run).command_line} --out {out}".replace("  ", " ")
+
+
+def grid_program(runs: Sequence[Run]) -> str:
+    """`shown[prior, N]`, uint8 (steps + 1, 1, N, N), and a picture with a row for each prior."""
+    requests = "".join(f"    {pinned(run)!r},\n" for run in runs)
+    return program(f"""\
+requests = [
+{requests}]
+shown = {{}}
+for request in requests:
+    frames = {preparing(runs[0])}.frames()
+    key = request.prior, request.resolution
+    shown[key] = torch.stack([pixels(frame.x0[:, 0]) for frame in frames])
+last = [np.asarray(sheet(steps[-1], side=256)) for steps in shown.values()]
+half = len(last) // 2
+Image.fromarray(np.vstack([np.hstack(last[:half]), np.hstack(last[half:])])).save("grids.png")
+""")
+
+
+def curve_program(points: str, x: str, curves: Sequence[str]) -> str:
+    """`points`, a list of dictionaries, and a picture of `curves` against `x`, logarithmic."""
+    drawn = "\n".join(
+        f'plt.loglog(x, [point["{name}"] for point in points], "o-", label="{name}")'
+        for name in curves
+    )
+    return program(f"""\
+points = {points}
+x = [point["{x}"] for point in points]
+{drawn}
+plt.xlabel("{x}")
+plt.legend()
+plt.savefig("curves.png")
+""")
+
+
+def draws_program(priors: Sequence[Prior], seed: int, resolution: int) -> str:
+    """`shown[name]`, uint8 (4, N, N): draws of every prior from one seed."""
+    if not priors:
+        return "# none of these priors is trace class: there is nothing to draw\n"
+    listed = "".join(f"    {prior!r},\n" for prior in priors)
+    return program(f"""\
+priors = [
+{listed}]
+shown = {{}}
+for prior in priors:
+    shown[prior.name] = pixels(prior.draw({seed}, range(4), {resolution})[:, 0])
+    print(prior.name, prior.trace_class, prior.level_trace({resolution}))
+sheet(torch.cat(list(shown.values())), columns=4).save("priors.png")
+""")
+
+
+def draws_command(requests: Sequence[Request]) -> str:
+    """A command line for the noise of every request."""
+    lines = []
+    for r in requests:
+        options = {"prior": r.prior, "resolution": r.resolution, **r.shape}
+        options |= {"count": r.count, "seed": r.seed, "out": f"{r.prior}.png"}
+        words = (f"--{name} {value}" for name, value in options.items())
+        lines.append(" ".join(["python -m mldemo noise", *words]))
+    return "\n".join(lines)
+
+
+def edit_program(run: Run, clean: str, wish: Edit, region: str) -> str:
+    """`shown`, as of `run_program`, for an edit of the field that the expression `clean` makes.
+
+    region: the text of the region in the link (`mask_from_text`), or "".
+    """
+    n = run.request.resolution
+    mask = f", region=mask_from_text({region!r}, {n})" if region else ""
+    return program(f"""\
+clean = {clean}
+request = {pinned(run)!r}
+wish = Edit(
+    {wish.kind!r}, time={wish.time}, cutoff={wish.cutoff}, method={wish.method!r}{mask}
+)
+states = list(edit({preparing(run)}, clean, wish))
+shown = torch.stack([pixels(state.x0[:, 0].cpu()) for state in states])  # x̂₀ at every step
+sheet(shown[-1]).save("edited.png")
+""")
+
+
+def picture_expression(text: str, resolution: int) -> str:
+    """The field of a picture in a link."""
+    return f"field_from_greys(picture_from_text({text!r}), {resolution})"
+
+
+def digit_expression(digit: int, resolution: int) -> str:
+    """The field of a generated digit of the bundle."""
+    points = f'Request(score="empirical", resolution={resolution})'
+    return f"prepare({points}).denoise.fields[{digit}][None].float()"

@@ -1,0 +1,63 @@
+// Where a run is looked at: a step, and how it moves on by itself. It knows nothing of the page.
+const HOLD = 1800; // milliseconds for which the end is shown before it begins again
+
+export class Playhead {
+  current = 0; latest = 0; over = false; playing = false; played = false;
+  speed = 5; loop = true; // steps a second
+  #clock = 0; #wish = null; #whole = false;
+
+  // A new run begins at its beginning and plays. wish: a step to stand still at, as soon as it is
+  // there. whole: what is seen is the sum of all steps, so the newest is shown, and the last stays.
+  begin({ wish = null, whole = false } = {}) {
+    Object.assign(this, { current: 0, latest: 0, over: false, played: false });
+    this.#wish = wish;
+    this.#whole = whole;
+    this.playing = wish === null && !whole;
+    this.#clock = performance.now();
+  }
+  arrived(step) { // everything up to this step has been computed
+    this.latest = Math.max(this.latest, step);
+    if (this.#whole || (this.#wish !== null && this.#wish <= this.latest))
+      this.#stand(this.#whole ? this.latest : this.#wish);
+  }
+  end() { // nothing more will come
+    this.over = true;
+    this.playing &&= this.latest > 0;
+    if (this.#wish !== null) this.#stand(Math.min(this.#wish, this.latest));
+    this.#see();
+  }
+  #stand(step) {
+    this.current = step;
+    if (!this.#whole) this.#wish = null;
+    this.#see();
+  }
+  #see() { this.played ||= this.over && this.current >= this.latest; }
+
+  play(on) {
+    this.#wish = null;
+    this.#whole = false;
+    if (on && this.over && this.current >= this.latest) this.current = 0;
+    this.playing = on;
+    this.#clock = performance.now();
+  }
+  go(step) {
+    this.play(false);
+    this.current = Math.max(0, Math.min(this.latest, step));
+    this.#see();
+  }
+  set pace(speed) {
+    this.speed = speed;
+    this.#clock = performance.now();
+  }
+  advance(now) { // at the end of what is there it waits for more; at the end of all, it holds
+    const there = this.current >= this.latest;
+    if (there && !this.over) return;
+    this.#see();
+    if (there && !this.loop) { this.playing = false; return; }
+    const pause = there ? HOLD : 1000 / this.speed;
+    if (now - this.#clock < pause) return;
+    this.#clock = now - this.#clock > 2 * pause ? now : this.#clock + pause;
+    this.current = there ? 0 : this.current + 1;
+    this.#see();
+  }
+}
