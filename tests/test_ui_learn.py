@@ -278,3 +278,20 @@ def test_a_link_for_a_class_does_what_it_says(app: str, page: Page) -> None:
     page.click(".md-guide-close")
     assert not page.is_visible(".md-guide")
     assert "lesson" not in page.url
+
+
+def test_the_lecturers_page_is_folded_under_the_lessons(app: str, page: Page) -> None:
+    """A plan whose links set this very page, exercises, and answers behind another fold."""
+    opened(page, app, "tab=learn")
+    notes = page.locator("#tab-learn .md-notes")
+    link = notes.get_by_role("link", name="lesson 2")
+    assert not link.is_visible()
+    notes.get_by_role("button").first.click()
+    link.wait_for()
+    answers = notes.get_by_text("the sum grows like log N")
+    assert not answers.is_visible()
+    notes.locator("summary", has_text="Answers").click()
+    answers.wait_for()
+    assert "127.0.0.1:7860" not in notes.inner_html()
+    page.goto(f"{app}/{link.get_attribute('href')}")
+    page.wait_for_selector("#tab-learn .md-player[data-lesson=trace-class]")

@@ -23,6 +23,7 @@ from mldemo.ui.server.live import Source
 from mldemo.ui.wire import Record
 
 UI = Path(__file__).parent
+DEFAULT_ADDRESS = "http://127.0.0.1:7860/"  # of the app, in pages that are read elsewhere too
 STATIC, TABS = UI / "static", UI / "tabs"
 
 
@@ -43,6 +44,7 @@ class Tab:
     eager: run when the tab is opened, and without delay after every change (for what is cheap).
     start: the word on the button that runs it.
     unseen: what the tab's script adds to a run's query (its `ask`), beside the fields.
+    notes: a Markdown page to be read under the tab, folded.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Tab:
     eager: bool = False
     start: str = "Start"
     unseen: Sequence[Unseen] = ()
+    notes: Path | None = None
 
 
 def is_public(path: Path) -> bool:
@@ -134,12 +137,14 @@ def build_tab(tab: Tab) -> list[Component]:
                     spec=json.dumps(spec_of(tab)),
                 )
             with gr.Column(scale=1, min_width=330, elem_classes="md-controls"):
-                with gr.Row(elem_classes="md-run"):
+                with gr.Row():
                     start = gr.Button(
                         tab.start, variant="primary", elem_id=f"{tab.id}-start", min_width=80
                     )
                     stop = gr.Button("Stop", elem_id=f"{tab.id}-stop", min_width=80)
-                components = _controls(tab)
+                components = [_component(tab, f) for f in tab.fields]
+        if tab.notes is not None:
+            _folded(tab.notes)
     start.click(None, components, None, js=on_page(f"start('{tab.id}', v)"))
     stop.click(None, None, None, js=on_page(f"stop('{tab.id}')"))
     pane.select(None, None, None, js=on_page(f"select('{tab.id}')"))
@@ -153,24 +158,11 @@ def build_tab(tab: Tab) -> list[Component]:
     return components
 
 
-def _controls(tab: Tab) -> list[Component]:
-    """The fields' components in their order; the lesser ones stand together, folded away."""
-    made = {f.name: _component(tab, f) for f in tab.fields if not f.lesser}
-    words = {f.name: f.why for f in tab.fields}
-    lesser = len(made) < len(tab.fields)
-    gr.HTML(
-        None,
-        html_template=_filled(STATIC / "column.html"),
-        js_on_load=f"import(new URL('{base()}static/column.js', document.baseURI).href)"
-        ".then((column) => column.mount(element, JSON.parse(props.spec)));",
-        apply_default_css=False,
-        elem_classes="md-fold",
-        spec=json.dumps({"tab": tab.id, "why": words, "lesser": lesser}),
-    )
-    if lesser:
-        with gr.Column(elem_classes="md-lesser"):
-            made |= {f.name: _component(tab, f) for f in tab.fields if f.lesser}
-    return [made[f.name] for f in tab.fields]
+def _folded(page: Path) -> None:
+    """A Markdown page, folded under its heading; its links to the app lead to this one."""
+    heading, text = page.read_text("utf-8").removeprefix("# ").split("\n", 1)
+    with gr.Accordion(heading, open=False, elem_classes="md-notes"):
+        gr.Markdown(text.replace(DEFAULT_ADDRESS, ""), container=False)
 
 
 def _component(tab: Tab, f: Field) -> Component:

@@ -7,6 +7,7 @@ other tab has: how Lipschitz the exact denoiser of two functions is, grid by gri
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -111,27 +112,12 @@ def tab(place: Place) -> Tab:
         id="learn",
         title="Learn",
         fields=(
-            Number(
-                "s",
-                "Exponent s of the noise, qₖ = |k|⁻²ˢ",
-                1.5,
-                1.05,
-                3.0,
-                0.05,
-                why="How fast the noise falls with frequency: the larger, the smoother.",
-            ),
-            Number(
-                "a",
-                "Exponent a of the difference, |Δₖ|² = |k|⁻²ᵃ",
-                5.0,
-                1.5,
-                8.0,
-                0.1,
-                why="How smooth the difference of the two functions is: the larger, the smoother.",
-            ),
+            Number("s", "Exponent s of the noise, qₖ = |k|⁻²ˢ", 1.5, 1.05, 3.0, 0.05),
+            Number("a", "Exponent a of the difference, |Δₖ|² = |k|⁻²ᵃ", 5.0, 1.5, 8.0, 0.1),
         ),
         source=source,
         props={"facts": facts(place)},
         eager=True,
         start="Compute",
+        notes=Path(__file__).with_name("lecturers.md"),
     )

@@ -1,0 +1,153 @@
+"""README and the pages beside the code: their size, their links, their figures against records."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "mldemo").rglob("*.md"))]
+SHOWN = (
+    "mnist-family-64",
+    "mnist-family-32",
+    "mnist-family-16",
+    "mnist-fno-bessel-32",
+    "mnist-unet-bessel-16",
+    "mnist-unet-bessel-32",
+    "fashion-bessel-32",
+    "material-bessel-64",
+)
+LEVELS = (16, 32, 64, 128)
+
+
+def expected_table() -> str:
+    """README's table of results from the records in the manifest: FID (floor)."""
+    files = json.loads((ROOT / "checkpoints" / "manifest.json").read_text("utf-8"))["files"]
+    lines = ["| checkpoint | prior |" + "".join(f" {n}² |" for n in LEVELS), "|---" * 6 + "|"]
+    for name in SHOWN:
+        trained = {level for level, _ in files[name]["levels"]}
+        for prior, metrics in files[name]["metrics"].items():
+            cells = [f"`{name}`", prior]
+            for n in LEVELS:
+                found = metrics[f"resolution {n}"]
+                value = f"{found['fid']:.1f}"
+                value = value if n in trained else f"*{value}*"
+                count = "" if found["count"] == 1000 else f" ({found['count']:.0f})"
+                cells.append(f"{value} / {found['fid_floor']:.1f}{count}")
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def read(path: Path) -> str:
+    return path.read_text("utf-8")
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= 12_288
+
+
+def test_the_table_of_results_is_that_of_the_records() -> None:
+    found = re.search(r"<!-- results -->\n(.*)\n<!-- /results -->", read(ROOT / "README.md"), re.S)
+    assert found and found[1] == expected_table()
+
+
+def test_the_header_is_that_of_a_space() -> None:
+    """A Space reads it: the installed gradio, a Python that is allowed, a file that exists."""
+    yaml = pytest.importorskip("yaml")
+    header = yaml.safe_load(read(ROOT / "README.md").split("---\n")[1])
+    pinned = dict(
+        line.split("==") for line in read(ROOT / "requirements.txt").splitlines() if "==" in line
+    )
+    assert header["sdk"] == "gradio" and header["sdk_version"] == pinned["gradio"]
+    assert (ROOT / header["app_file"]).is_file()
+    assert header["license"] == "mit"
+    wanted = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]["requires-python"]
+    assert tuple(map(int, header["python_version"].split("."))) >= (3, 11) and wanted == ">=3.11"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    """To files of the repository, and to values that the tabs accept."""
+    from mldemo.store.checkpoints import BUNDLE
+    from mldemo.ui.app import TABS
+    from mldemo.ui.fields import read_all
+    from mldemo.ui.tab import Place
+
+    links = re.findall(r"\]\(([^)\s]+)\)", read(page))
+    for link in links:
+        if not link.startswith("http"):
+            assert (page.parent / link.split("#")[0]).exists(), link
+    opened = [urlsplit(x) for x in links if x.startswith("http://127.0.0.1:7860/?")]
+    if not opened:
+        return
+    tabs = {t.id: t for t in (make(Place(torch.device("cpu"), BUNDLE)) for make in TABS)}
+    steps = json.loads(read(ROOT / "mldemo" / "ui" / "static" / "lessons.json"))["steps"]
+    for url in opened:
+        query = {key: value[0] for key, value in parse_qs(url.query).items()}
+        assert query.pop("lesson", None) in {None, *(step["id"] for step in steps)}
+        view = {"present", "step"}  # of the page and its player, not of the tab
+        tab = tabs[query.pop("tab", "learn")]
+        read_all(tab.fields, {key: value for key, value in query.items() if key not in view})
+
+
+def test_the_tables_of_studies_are_those_of_their_records() -> None:
+    """Every row of `recipe` and `multilevel`, and no other."""
+    studies = ROOT / "mldemo" / "studies"
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in read(studies / "README.md").splitlines()
+        if line.startswith("| ") and "FID" not in line
+    ]
+    recipe = json.loads(read(studies / "recipe.json"))
+    multilevel = json.loads(read(studies / "multilevel.json"))
+    expected = [
+        [name, f"{v['steps']:,}", f"{v['fid']['1']:.1f}", f"{v['fid']['1.25']:.1f}"]
+        for name, v in recipe.items()
+        if isinstance(v, dict)
+    ]
+    for name in ("16 → 32 → 64", "32 → 64", "64 alone"):
+        last = multilevel[name]["curve"][-1]
+        expected.append([name, f"{last['fid_ratio']:.1f}", f"{last['loss']:.3f}"])
+    assert sorted(rows) == sorted(expected)
+
+
+def test_the_exercises_speak_of_recorded_figures() -> None:
+    """Exercise 4: the mean of a digit; exercise 5: steps of equal error."""
+    from mldemo.pipeline import default_statistics
+    from mldemo.space.spectral import to_modes
+
+    text = read(ROOT / "mldemo" / "ui" / "tabs" / "learn" / "lecturers.md")
+    data = default_statistics()
+    mean = float(to_modes(data.mean_at(64).double())[..., 0, 0].real)
+    spread = float(data.spectrum(64)[0, 0].sqrt())
+    assert f"{mean:.2f} ± {spread:.2f}".replace("-", "−") in text
+    record = json.loads(read(ROOT / "mldemo" / "ui" / "tabs" / "solvers" / "solvers.json"))[
+        "samplers"
+    ]
+    w2 = {
+        name: {row["steps"]: row["w2"] for row in record[name]["gaussian"]}
+        for name in ("ddim", "dpmpp2m")
+    }
+    goal = w2["ddim"][160]
+    first = min(steps for steps, error in w2["dpmpp2m"].items() if error <= goal)
+    assert f"{first} steps do (relative W₂ {w2['dpmpp2m'][first]:.3f} against {goal:.3f})" in text
+
+
+def test_a_sample_from_noise_without_a_mean_has_mean_zero() -> None:
+    """Exercise 4: with q_0 = 0 and the start N(0, Q) the mean is 0 to rounding."""
+    from dataclasses import replace
+
+    from mldemo.diffusion.samplers import sample
+    from mldemo.pipeline import prepare
+    from mldemo.request import Request
+
+    run = prepare(Request(prior="laplacian", resolution=16, count=4, steps=10))
+    wrong = run.prior.draw(7, range(4), 16)
+    *_, last = sample(run.denoise, wrong, "dpmpp2m", 10)
+    assert last.x0.mean((-3, -2, -1)).abs().max() < 1e-3
+    right = prepare(replace(run.request, seed=8)).result().x0
+    assert right.mean((-3, -2, -1)).max() < -0.6
