@@ -125,6 +125,7 @@ def test_in_a_frame_of_another_site(app: str, browser: Browser) -> None:
         page.goto(plain)
         frame = page.frames[1]
         digits_move(frame)
+        frame.click("#tab-watch .md-more")
         frame.locator("#watch-score").get_by_label("Gaussian").check()
         frame.click("#watch-start")
         frame.wait_for_selector("#tab-watch .md-player[data-mode=live][data-state=finished]")

@@ -39,3 +39,111 @@ def test_pictures_playhead_and_play_fit_a_projector(app: str, page: Page, query:
             below = {k: v for k, v in page.evaluate(LOWEST, root).items() if v > size[1]}
             assert not below, (ident, size, below)
             assert page.evaluate(SMALLEST, root) >= 44, (ident, size)
+
+
+@pytest.mark.parametrize("size", [(390, 844), (720, 450)])
+def test_pictures_play_and_controls_share_a_narrow_screen(
+    app: str, page: Page, size: tuple[int, int]
+) -> None:
+    """The controls are a sheet below the pictures; scrolled, the pictures stay."""
+    resize(page, size)
+    page.goto(app)
+    for ident in tabs(page):
+        if ident == "learn":
+            continue
+        open_tab(page, ident)
+        root, controls = f"#tab-{ident} .md-player", f"#tab-{ident} .md-controls"
+        assert not page.is_visible(f"{controls} .md-more")
+        handle = page.locator(f"{controls} .md-handle")
+        assert handle.get_attribute("aria-expanded") == "false"
+        handle.click()
+        assert handle.get_attribute("aria-expanded") == "true"
+        page.wait_for_timeout(300)
+        sheet = page.locator(controls).bounding_box()
+        assert sheet is not None
+        assert sheet["y"] + sheet["height"] == pytest.approx(size[1], abs=1)
+        for scrolled in (None, 200):
+            if scrolled:
+                page.mouse.wheel(0, scrolled)
+                page.wait_for_timeout(200)
+            edges = page.evaluate(LOWEST, root)
+            assert all(0 < edge <= sheet["y"] for edge in edges.values()), (ident, scrolled, edges)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        handle.click()
+
+
+def test_a_word_on_every_control(app: str, page: Page) -> None:
+    """By pointing, by the keyboard and by a touch; Escape takes it away."""
+    page.goto(app)
+    box = page.locator("#md-why-box")
+    for ident in tabs(page):
+        open_tab(page, ident)
+        labels = page.locator(f"#tab-{ident} .md-controls [data-testid=block-info]")
+        marks = page.locator(f"#tab-{ident} .md-controls [data-testid=block-info] .md-why")
+        assert labels.count() == marks.count() > 1
+        words = marks.evaluate_all("es => es.map((e) => e.dataset.why)")
+        assert all(len(w) > 30 for w in words), ident
+        assert len(set(words)) == len(words)
+    open_tab(page, "watch")
+    mark = page.locator("#watch-prior .md-why")
+    mark.hover()
+    assert "noise" in box.inner_text()
+    page.mouse.move(5, 5)
+    box.wait_for(state="hidden")
+    page.focus("#watch-stop")
+    page.keyboard.press("Tab")
+    box.wait_for()
+    assert page.evaluate("document.activeElement.getAttribute('aria-describedby')") == "md-why-box"
+    page.keyboard.press("Escape")
+    box.wait_for(state="hidden")
+    mark.dispatch_event("click")  # as after a touch, which hovers over nothing
+    box.wait_for()
+    page.locator("#watch-n .md-why").dispatch_event("click")
+    assert "grid" in box.inner_text()
+    page.locator("#tab-watch .md-hint").click()
+    box.wait_for(state="hidden")
+
+
+def test_lesser_controls_are_folded(app: str, page: Page) -> None:
+    """On the first screen there are three; More shows the others, and they work."""
+    page.goto(app)
+    assert "watch" in tabs(page)
+    open_tab(page, "watch")
+    blocks = "#tab-watch .md-controls [data-testid=block-info]"
+    assert page.locator(f"{blocks}:visible").count() == 3
+    more = page.locator("#tab-watch .md-more")
+    assert more.get_attribute("aria-expanded") == "false"
+    more.focus()
+    page.keyboard.press("Enter")
+    assert more.get_attribute("aria-expanded") == "true"
+    assert page.locator(f"{blocks}:visible").count() == 9
+
+
+RING = """() => {
+  let e = document.activeElement;
+  for (let i = 0; e && i < 4; i++, e = e.parentElement) {
+    const style = getComputedStyle(e);
+    if (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2) return true;
+  }
+  return false;
+}"""
+
+
+def test_focus_is_seen_wherever_it_goes(app: str, page: Page) -> None:
+    """A ring around whatever the keyboard reaches, radio buttons and menus too."""
+    page.goto(app)
+    assert "watch" in tabs(page)
+    open_tab(page, "watch")
+    page.click("#tab-watch .md-more")
+    page.mouse.move(0, 0)
+    page.focus("button[data-tab-id=learn]")
+    kinds = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        kind = page.evaluate("document.activeElement.type ?? document.activeElement.tagName")
+        if kind == "BODY":
+            break
+        kinds.add(kind)
+        what = page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
+        assert page.evaluate(RING), what
+    assert {"radio", "range", "number", "text", "button", "checkbox"} <= kinds

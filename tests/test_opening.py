@@ -87,6 +87,7 @@ def test_the_player_goes_on_in_its_place(app: str, page: Page) -> None:
     )
     page.wait_for_timeout(500)
     assert page.get_attribute("#tab-watch .md-player", "data-step") == "1"
+    page.click("#tab-watch .md-more")
     page.locator("#watch-score").get_by_label("Gaussian").check()
     page.click("#watch-start")
     page.wait_for_selector("#tab-watch .md-player[data-mode=live][data-state=finished]")

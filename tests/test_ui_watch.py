@@ -111,6 +111,7 @@ def test_every_control_is_in_the_link(app: str, page: Page) -> None:
     """What is set by hand is in the URL, and the URL gives the same values and pixels again."""
     tab = Tab(page, app, "watch", "score=gaussian&n=16&count=1")
     tab.finished()
+    tab.more()
     page.locator("#watch-n").get_by_label("64", exact=True).check()
     page.locator("#watch-count").get_by_label("4", exact=True).check()
     page.get_by_label("number input for Steps").fill("7")
@@ -170,13 +171,14 @@ def test_a_lecturers_link_hides_and_enlarges(app: str, page: Page) -> None:
     page.wait_for_function(f"e => ({size})(e) > {before}", arg=tab.root)
     for hidden in (f"{tab.root} .md-facts", "[data-tab-id=priors]", "#footer", "#watch-dice"):
         assert not page.is_visible(hidden)
-    assert page.is_visible("#watch-steps")
+    assert page.is_visible("#watch-n")
 
 
 def test_moving_a_control_starts_a_run(app: str, page: Page) -> None:
     """On the page as it opens, with its prerecorded run, and no click on Start."""
     tab = Tab(page, app, "watch")
     assert tab.facts()["mode"] == "prerecorded"
+    page.click("#tab-watch .md-more")
     page.locator("#watch-score").get_by_label("Gaussian").check()
     tab.finished()
     assert tab.text("score") == "exact score of a Gaussian"
@@ -258,6 +260,7 @@ def test_without_a_recording_the_page_still_works(app: str, browser: Browser) ->
     page.route("**/recordings/**", lambda route: route.abort())
     page.goto(app)
     page.wait_for_selector("text=There is no recording here")
+    page.click("#tab-watch .md-more")
     page.locator("#watch-score").get_by_label("Gaussian").check()
     page.click("#watch-start")
     page.wait_for_selector(".md-player[data-mode=live][data-state=finished]")

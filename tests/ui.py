@@ -115,6 +115,10 @@ class Tab:
         """What the player says of itself in data attributes."""
         return self.page.eval_on_selector(self.root, "e => ({...e.dataset})")
 
+    def more(self) -> None:
+        """Unfold the controls that few need."""
+        self.page.click(f"{self.root.split()[0]} .md-more")
+
     def text(self, name: str) -> str:
         """The words of a part."""
         return self.page.inner_text(f"{self.root} .md-{name}")

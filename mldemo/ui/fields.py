@@ -8,7 +8,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -21,11 +21,17 @@ LARGEST_EXACT = 2**53 - 1  # whole numbers that JavaScript can hold
 
 @dataclass(frozen=True)
 class Field(ABC):
-    """A control. `name` is its key in the URL, `default` what an absent key means."""
+    """A control. `name` is its key in the URL, `default` what an absent key means.
+
+    why: what it means, in plain words, for those who ask.
+    lesser: folded away until somebody wants more controls.
+    """
 
     name: str
     label: str
     default: Any
+    why: str = field(kw_only=True)
+    lesser: bool = field(default=False, kw_only=True)
 
     @abstractmethod
     def read(self, text: str) -> Any:
@@ -182,10 +188,15 @@ class Unseen:
         return text
 
 
-def seed_field(default: int = 7) -> Whole:
+def seed_field(default: int = 7, *, lesser: bool = False) -> Whole:
     """The seed, as far as JavaScript can hold it exactly."""
     assert LARGEST_EXACT < LARGEST_SEED
-    return Whole("seed", "Seed", default, 0, LARGEST_EXACT, slider=False)
+    why = (
+        "The number of the random function. One seed is one function, on every grid: keep it and "
+        "change something else, and you see what that does. The dice choose another."
+    )
+    bounds = (0, LARGEST_EXACT)
+    return Whole("seed", "Seed", default, *bounds, slider=False, why=why, lesser=lesser)
 
 
 def read_all(fields: Sequence[Field | Unseen], query: Mapping[str, str]) -> dict[str, Any]:

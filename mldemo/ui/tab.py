@@ -137,12 +137,12 @@ def build_tab(tab: Tab) -> list[Component]:
                     spec=json.dumps(spec_of(tab)),
                 )
             with gr.Column(scale=1, min_width=330, elem_classes="md-controls"):
-                with gr.Row():
+                with gr.Row(elem_classes="md-run"):
                     start = gr.Button(
                         tab.start, variant="primary", elem_id=f"{tab.id}-start", min_width=80
                     )
                     stop = gr.Button("Stop", elem_id=f"{tab.id}-stop", min_width=80)
-                components = [_component(tab, f) for f in tab.fields]
+                components = _controls(tab)
         if tab.notes is not None:
             _folded(tab.notes)
     start.click(None, components, None, js=on_page(f"start('{tab.id}', v)"))
@@ -156,6 +156,26 @@ def build_tab(tab: Tab) -> list[Component]:
         js=on_page(f"changed('{tab.id}', v)"),
     )
     return components
+
+
+def _controls(tab: Tab) -> list[Component]:
+    """The fields' components in their order; the lesser ones stand together, folded away."""
+    made = {f.name: _component(tab, f) for f in tab.fields if not f.lesser}
+    words = {f.name: f.why for f in tab.fields}
+    lesser = len(made) < len(tab.fields)
+    gr.HTML(
+        None,
+        html_template=_filled(STATIC / "column.html"),
+        js_on_load=f"import(new URL('{base()}static/column.js', document.baseURI).href)"
+        ".then((column) => column.mount(element, JSON.parse(props.spec)));",
+        apply_default_css=False,
+        elem_classes="md-fold",
+        spec=json.dumps({"tab": tab.id, "why": words, "lesser": lesser}),
+    )
+    if lesser:
+        with gr.Column(elem_classes="md-lesser"):
+            made |= {f.name: _component(tab, f) for f in tab.fields if f.lesser}
+    return [made[f.name] for f in tab.fields]
 
 
 def _folded(page: Path) -> None:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mldemo.ui.tab import UI, Tab, base, spec_of, template
 
 LOOKS = ("player", "opening")
-EVERYWHERE = ("screen",)  # looks that must not get gradio's prefix
+EVERYWHERE = ("screen", "column")  # looks that must not get gradio's prefix
 
 
 def modules(name: str) -> list[str]:

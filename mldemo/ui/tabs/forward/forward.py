@@ -22,7 +22,14 @@ from mldemo.ui.fields import Choice, Number, Unseen, Whole, seed_field
 from mldemo.ui.limits import check_work, checked
 from mldemo.ui.programs import digit_expression, edit_program, picture_expression
 from mldemo.ui.tab import Place, Tab
-from mldemo.ui.tabs.watch.watch import SCORES, prior_field, sampler_field
+from mldemo.ui.tabs.watch.watch import (
+    count_field,
+    prior_field,
+    resolution_field,
+    sampler_field,
+    score_field,
+    steps_field,
+)
 from mldemo.ui.wire import END, Record, floats, frame_record, grey, head_record
 
 DISSOLVE = 12  # frames on the way up
@@ -143,18 +150,60 @@ def tab(place: Place) -> Tab:
         id="forward",
         title="Forward",
         fields=(
-            Choice("kind", "What to do", "denoise", KINDS),
-            Number("t", "Dissolve up to time t", 0.4, 0.02, 1.0, 0.01),
-            Whole("keep", "Keep |k| up to K", 4, 0, 31),
-            Choice("method", "Known part", "guided", METHODS),
-            Choice("score", "Score (two are exact)", "learned", SCORES),
+            Choice(
+                "kind",
+                "What to do",
+                "denoise",
+                KINDS,
+                why="Dissolve the picture in noise and let the reverse process bring one back; or "
+                "keep a part of it, its low frequencies or all but a region, and have the rest "
+                "generated.",
+            ),
+            Number(
+                "t",
+                "Dissolve up to time t",
+                0.4,
+                0.02,
+                1.0,
+                0.01,
+                why="How far the picture is dissolved: at 0 it is there, at 1 there is noise "
+                "alone.",
+            ),
+            Whole(
+                "keep",
+                "Keep |k| up to K",
+                4,
+                0,
+                31,
+                why="The frequencies up to this one are kept: the coarse shape. The finer ones "
+                "are generated.",
+            ),
+            Choice(
+                "method",
+                "Known part",
+                "guided",
+                METHODS,
+                why="How the part that is kept acts on the rest: it is put back after every step, "
+                "or it also pulls the rest towards what fits. The second costs three times as "
+                "much.",
+            ),
+            score_field(),
             prior_field(place),
-            Choice("n", "Resolution", 32, [(str(n), n) for n in (16, 32, 64)]),
-            Choice("count", "Images", 4, [(str(n), n) for n in (1, 4, 9)]),
+            resolution_field(16, 32, 64, lesser=True),
+            count_field(4, 1, 4, 9),
             sampler_field(),
-            Whole("steps", "Steps", 20, 2, 100),
-            seed_field(Request.seed),
-            Whole("digit", "Digit, unless a picture is given", 29, 0, DIGITS - 1, slider=False),
+            steps_field(20, 100),
+            seed_field(Request.seed, lesser=True),
+            Whole(
+                "digit",
+                "Digit, unless a picture is given",
+                29,
+                0,
+                DIGITS - 1,
+                slider=False,
+                why="Which of the generated digits is dissolved, by its number. Drawing on the "
+                "sheet or opening a picture takes its place.",
+            ),
         ),
         unseen=(Unseen("picture", 1600), Unseen("region", 171)),
         source=source,

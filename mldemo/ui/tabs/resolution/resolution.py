@@ -9,15 +9,20 @@ from mldemo.pipeline import Frame, Run, checkpoints_for, prepare
 from mldemo.request import Request
 from mldemo.space.priors import PRIORS, Standard
 from mldemo.space.spectral import resample
-from mldemo.ui.fields import Choice, Whole, seed_field
+from mldemo.ui.fields import Choice, seed_field
 from mldemo.ui.limits import check_work, checked
 from mldemo.ui.programs import grid_program
 from mldemo.ui.tab import Place, Tab
-from mldemo.ui.tabs.watch.watch import names, sampler_field
+from mldemo.ui.tabs.watch.watch import PRIOR_WHY, names, sampler_field, steps_field
 from mldemo.ui.wire import END, Record, grey, head_record, state_record
 
 LEVELS = (16, 32, 64, 128, 256)
 SCORES = [("learned where there is a checkpoint", "learned"), ("Gaussian, exact", "gaussian")]
+SCORE_WHY = (
+    "What says in which direction an image lies: the trained network, or an exact formula that "
+    "knows the mean and the spectrum of the digits alone. The formula treats every frequency by "
+    "itself, so with it the runs agree on all grids exactly."
+)
 PLAIN = 1  # a seed whose digit is plain on every grid
 
 
@@ -80,11 +85,24 @@ def tab(place: Place) -> Tab:
         id="resolution",
         title="Resolution",
         fields=(
-            Choice("prior", "Prior beside white noise", Request.prior, options, menu=True),
-            Choice("score", "Score", "learned", SCORES),
-            Choice("finest", "Finest level", 128, [(str(n), n) for n in LEVELS[1:]]),
+            Choice(
+                "prior",
+                "Prior beside white noise",
+                Request.prior,
+                options,
+                menu=True,
+                why="The noise of the upper row, by its law. " + PRIOR_WHY.partition(". ")[2],
+            ),
+            Choice("score", "Score", "learned", SCORES, why=SCORE_WHY, lesser=True),
+            Choice(
+                "finest",
+                "Finest level",
+                128,
+                [(str(n), n) for n in LEVELS[1:]],
+                why="The finest of the grids beside one another, in points per side.",
+            ),
             sampler_field(),
-            Whole("steps", "Steps", 12, 2, 50),
+            steps_field(12, 50),
             seed_field(PLAIN),
         ),
         source=source,

@@ -12,7 +12,7 @@ from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
 from mldemo.ui.fields import Choice
 from mldemo.ui.programs import curve_program
 from mldemo.ui.tab import Place, Tab
-from mldemo.ui.tabs.watch.watch import sampler_field
+from mldemo.ui.tabs.watch.watch import PRIOR_WHY, resolution_field, sampler_field
 from mldemo.ui.wire import END, SCORE_LABELS, Record, frame_record
 
 RECORD = Path(__file__).with_name("solvers.json")
@@ -55,9 +55,9 @@ def tab(place: Place) -> Tab:
         id="solvers",
         title="Solvers",
         fields=(
-            sampler_field(),
-            Choice("prior", "Prior", "bessel", [(p, p) for p in PRIORS], menu=True),
-            Choice("n", "Resolution", 32, [(str(n), n) for n in (8, 16, 32, 64)]),
+            sampler_field(lesser=False),
+            Choice("prior", "Prior", "bessel", [(p, p) for p in PRIORS], menu=True, why=PRIOR_WHY),
+            resolution_field(8, 16, 32, 64),
         ),
         source=source,
         props={"study": recorded()},

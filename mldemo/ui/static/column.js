@@ -1,0 +1,44 @@
+// A tab's column of controls: a word on each, the lesser ones folded, on a phone a sheet.
+import { why } from "./explain.js";
+import { attend } from "./screen.js";
+
+export function mount(element, { tab, why: words, lesser }) {
+  const column = element.closest(".md-controls"), more = element.querySelector(".md-more");
+  const folding = (button, name) => button.addEventListener("click", () => {
+    const open = column.classList.toggle(name);
+    button.setAttribute("aria-expanded", open);
+  });
+  more.hidden = !lesser;
+  folding(more, "md-all");
+  sheet(column, folding);
+  attend(column);
+  explain(column, tab, new Map(Object.entries(words)));
+}
+function sheet(column, folding) { // seen where the screen is narrow: it opens what is below Start
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", className: "md-handle", textContent: "Controls" });
+  button.setAttribute("aria-expanded", false);
+  column.firstElementChild.append(button);
+  folding(button, "md-open");
+  button.addEventListener("click", () => {
+    const open = column.classList.contains("md-open");
+    document.documentElement.classList.toggle("md-sheet", open);
+    if (open) afterLayout(() => column.closest(".md-row").scrollIntoView());
+  });
+}
+// the sheet is measured at the end of this frame, and the pictures then make room for it
+const afterLayout = (act) => requestAnimationFrame(() => requestAnimationFrame(act));
+function explain(column, tab, words) { // gradio mounts one control after the other
+  const look = () => {
+    for (const [name, text] of words) {
+      const label = column.querySelector(`#${CSS.escape(`${tab}-${name}`)} [data-testid="block-info"]`);
+      if (!label) continue;
+      why(label, label.textContent.trim(), text);
+      words.delete(name);
+    }
+    if (!words.size) seeing.disconnect();
+  };
+  const seeing = new MutationObserver(look);
+  seeing.observe(column, { childList: true, subtree: true });
+  look();
+}
