@@ -23,7 +23,7 @@ from mldemo.diffusion.sde import Schedule
 from mldemo.diffusion.steps import SAMPLERS, Increment
 from mldemo.request import EXACT_SCORES, Request, check_choice
 from mldemo.space.covariance import Prior
-from mldemo.space.priors import PRIORS, VARIED, Standard, fit_matched
+from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import radial_mean, radial_power, resample
 from mldemo.store.checkpoints import (
     BUNDLE,
@@ -73,9 +73,17 @@ def pixels(field: Tensor) -> Tensor:
 
 
 def checkpoints_for(prior: str, folder: Path = BUNDLE) -> list[str]:
-    """The checkpoints trained with this prior, the default first."""
+    """The checkpoints that serve this prior, the default first.
+
+    Those trained with it, and those trained over varied priors, which need not know it: a network
+    that is given the signal-to-noise ratio of every shell knows what it must of any prior.
+    """
     files = read_manifest(folder)["files"]
-    return [name for name in checkpoint_names(folder) if prior in prior_names(files[name])]
+    return [
+        name
+        for name in checkpoint_names(folder)
+        if prior in prior_names(files[name]) or files[name].get("variations")
+    ]
 
 
 @lru_cache(maxsize=4)
@@ -85,13 +93,9 @@ def default_statistics(folder: Path = BUNDLE) -> Statistics:
 
 
 def default_prior(name: str, statistics: Statistics) -> Prior:
-    """The prior with its default parameters and the data's trace (`standard`: 1 per pixel)."""
+    """The prior as it is by default for these data (`Prior.for_data`)."""
     check_choice("prior", name, PRIORS)
-    if name == "matched":
-        return fit_matched(statistics.power, statistics.variance)
-    if name == "standard":
-        return Standard()
-    return replace(PRIORS[name](), **{"trace": statistics.variance})
+    return PRIORS[name].for_data(statistics.power, statistics.variance)
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ def _learned(request: Request, device: torch.device, folder: Path) -> Run:
         )
     name = request.checkpoint or known[0]
     trained = prior_names(manifest_entry(name, folder))
-    if request.prior not in trained:
+    if name not in known:
         raise ValueError(
             f"checkpoint {name} was trained with {', '.join(trained)}, not with {request.prior}: "
             f"choose such a prior, or a checkpoint of {request.prior}"
@@ -232,16 +236,21 @@ def _learned(request: Request, device: torch.device, folder: Path) -> Run:
 def run_of(request: Request, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> Run:
     """A run of a loaded checkpoint, under the request's prior."""
     c = checkpoint
-    prior = next(p for p in c.priors if p.name == request.prior)
+    prior = next((p for p in c.priors if p.name == request.prior), None)
+    if prior is None:  # a varied checkpoint, and a prior that it has not met
+        prior = default_prior(request.prior, c.statistics)
     if request.shape and not c.serves_any_prior:
         raise ValueError(
             f"checkpoint {c.name} was trained with one {prior.name} prior only: "
             f"{', '.join(request.shape)} cannot be changed"
         )
-    for name, value in request.shape.items():
-        low, high = VARIED[name]
-        if not low <= value <= high:
-            raise ValueError(f"{name} was from {low:g} to {high:g} in training, got {value:g}")
+    for parameter in prior.adjustable:
+        value = request.shape.get(parameter.name)
+        if value is not None and value not in parameter:
+            raise ValueError(
+                f"{parameter.name} was from {parameter.low:g} to {parameter.high:g} in training, "
+                f"got {value:g}"
+            )
     prior = replace(prior, **request.shape)
     denoise = c.denoiser(prior, request.guidance)
     parts = prior, c.statistics, c.schedule, denoise, torch.device(device)

@@ -4,16 +4,28 @@ import math
 import shlex
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mldemo.diffusion.samplers import check_steps
 from mldemo.diffusion.steps import SAMPLERS
-from mldemo.space.noise import check_seed
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import check_resolution
+from mldemo.space.streams import check_seed
 
-SCORES = ("learned", "gaussian", "empirical")
-EXACT_SCORES = SCORES[1:]
+
+class Score(NamedTuple):
+    """Where D(x, t) comes from: a short name for a button, and what it is."""
+
+    label: str
+    description: str
+
+
+SCORES = {
+    "learned": Score("learned", "learned score"),
+    "gaussian": Score("Gaussian", "exact score of a Gaussian"),
+    "empirical": Score("empirical", "exact score of a few hundred digits"),
+}
+EXACT_SCORES = tuple(name for name in SCORES if name != "learned")
 LARGEST_COUNT = 4096
 GUIDANCE, LARGEST_GUIDANCE = 1.25, 3.0
 LARGEST_WORK = 2**33  # network calls x pixels x images
@@ -77,9 +89,11 @@ class Request:
             raise ValueError(f"checkpoint must be a name, got {self.checkpoint!r}")
         check_guidance(self.guidance)
         for name, value in self.shape.items():
-            if name not in {f.name for f in fields(PRIORS[self.prior])}:
+            if name not in {p.name for p in PRIORS[self.prior].adjustable}:
                 raise ValueError(f"the {self.prior} prior has no {name}, got {name} {value!r}")
-            replace(PRIORS[self.prior](), **{name: value})  # checks type and range
+        prior = replace(PRIORS[self.prior](), **self.shape)  # checks types and ranges
+        if self.shape and not prior.trace_class:
+            raise ValueError(f"the {self.prior} prior is not trace class: {prior.reason}")
         if self.work > LARGEST_WORK:
             raise ValueError(
                 f"this asks for {self.work} pixel evaluations, the bound is {LARGEST_WORK}: "

@@ -13,9 +13,9 @@ from PIL import Image
 from mldemo.cli import main
 from mldemo.pipeline import prepare
 from mldemo.request import Request
-from mldemo.space.noise import LARGEST_SEED
 from mldemo.space.priors import PRIORS, prior_from_dict
 from mldemo.space.spectral import resample
+from mldemo.space.streams import LARGEST_SEED
 from mldemo.store import checkpoints
 
 Answer = tuple[int, str, str]

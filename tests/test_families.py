@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mldemo.diffusion.denoiser import Noise
+from mldemo.space.covariance import EXPONENT, KAPPA
 from mldemo.space.priors import (
-    VARIED,
     Bessel,
     Combined,
     FourierFilter,
@@ -56,10 +56,10 @@ def test_variations_are_of_every_kind_and_fill_their_ranges() -> None:
     }
     matern = [prior for prior in DRAWN if isinstance(prior, Bessel)]
     assert 0.4 < len(matern) / 500 < 0.46
-    low, high = VARIED["exponent"]
+    low, high = EXPONENT.low, EXPONENT.high
     for values, bounds in (
         ([prior.exponent - 1 for prior in matern], (low - 1, high - 1)),
-        ([prior.kappa for prior in matern], VARIED["kappa"]),
+        ([prior.kappa for prior in matern], (KAPPA.low, KAPPA.high)),
     ):
         first, last = np.log(bounds)
         place = np.sort((np.log(values) - first) / (last - first))

@@ -12,8 +12,9 @@ from torch import Tensor
 from mldemo.diffusion.samplers import LARGEST_STEPS
 from mldemo.diffusion.sde import Schedule, log_snr_times, uniform_times
 from mldemo.space import spectral
-from mldemo.space.noise import LARGEST_SEED, BrownianPath, check_seed, shell_order, unit_modes
+from mldemo.space.noise import BrownianPath, shell_order, unit_modes
 from mldemo.space.priors import FourierFilter
+from mldemo.space.streams import LARGEST_SEED, check_seed
 
 MANY = list(range(500))
 

@@ -14,9 +14,9 @@ from mldemo.diffusion.steps import SAMPLERS
 from mldemo.machine import choose_device
 from mldemo.pipeline import pixels, prepare
 from mldemo.request import LARGEST_WORK, Request, request_from
-from mldemo.space.noise import LARGEST_SEED
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import radial_power, resample
+from mldemo.space.streams import LARGEST_SEED
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,4 +1,4 @@
-"""One contract for every prior, held against dense matrices, closed forms and brute-force sums."""
+"""One contract for every prior: dense matrices, closed forms and brute-force sums."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from mldemo.space import spectral
-from mldemo.space.covariance import Prior
+from mldemo.space.covariance import EXPONENT, KAPPA, Prior
 from mldemo.space.noise import unit_modes
 from mldemo.space.priors import (
     PRIORS,
@@ -95,7 +95,7 @@ def test_one_operator_on_every_level(prior: Prior, n: int) -> None:
 
 def test_standard_is_not_one_operator() -> None:
     """q_k = T/N²: pixel variance T (1 - 1/N)² at even N, SNR per mode shifts by 4 a doubling."""
-    prior = Standard(0.7)
+    prior = Standard(trace=0.7)
     assert prior.level_trace(16) == pytest.approx(0.7 * (15 / 16) ** 2, rel=1e-13)
     assert prior.level_trace(9) == pytest.approx(0.7, rel=1e-13)
     ratio = prior.eigenvalues(16)[1, 1] / prior.eigenvalues(32)[1, 1]
@@ -161,6 +161,66 @@ def test_total_is_the_trace_and_levels_approach_it(prior: Prior) -> None:
     exponent = prior.exponent  # type: ignore[attr-defined]
     slope = math.log2(missing[-2] / missing[-1])
     assert slope == pytest.approx(2 * (exponent - 1), abs=0.03)
+
+
+@pytest.mark.parametrize(("s", "growth"), [(0.5, 1.0), (0.8, 0.4), (1.0, 0.0)])
+@pytest.mark.parametrize("kind", [Laplacian, Bessel, Combined])
+def test_exponents_up_to_one_are_not_trace_class(
+    kind: type[Prior], s: float, growth: float
+) -> None:
+    """Level 16 holds the trace; Σ_{H_N} q_k grows like N^(2-2s), at s = 1 by a constant per
+    doubling; the total is infinite. Above 1 the same class is trace class."""
+    prior = kind(exponent=s, trace=0.2)  # type: ignore[call-arg]
+    traces = [prior.level_trace(n) for n in (16, 64, 128, 256)]
+    assert traces[0] == pytest.approx(0.2, rel=1e-13)
+    if kind is not Combined:  # whose finite part fades slowly beside the growing one
+        increments = np.diff(traces[1:])
+        assert math.log2(increments[1] / increments[0]) == pytest.approx(growth, abs=0.05)
+    assert not prior.trace_class and math.isinf(prior.total)
+    words = "like log N" if s == 1 else f"like N{ {0.5: '¹', 0.8: '⁰·⁴'}[s] }"
+    assert f"s = {s:.2f} ≤ 1: Σ qₖ grows {words}" in prior.reason
+    above = kind(exponent=1.05, trace=0.2)  # type: ignore[call-arg]
+    assert above.trace_class and above.total == 0.2 and "1.05 > 1" in above.reason
+
+
+@each
+def test_formula_and_reason_speak_of_this_prior(prior: Prior) -> None:
+    """The formula names the values that are no letters; every parameter of a request exists."""
+    assert "{" not in prior.formula and prior.formula.startswith("qₖ")
+    assert prior.reason
+    parameters = set(prior.to_dict())
+    for p in prior.adjustable:
+        assert p.name in parameters and p.low < p.high
+    if isinstance(prior, FourierFilter):
+        assert "|k|∞ ≤ 5," in prior.formula
+
+
+def test_a_prior_needs_a_name_of_its_own() -> None:
+    with pytest.raises(TypeError, match="a prior called bessel already"):
+        type("Second", (Bessel,), {"name": "bessel"})
+    assert PRIORS["bessel"] is Bessel
+
+
+def test_defaults() -> None:
+    """The paper's exponent among them; without them checkpoints' records would change sense."""
+    assert Laplacian().exponent == Combined().exponent == 1.1
+    assert (Bessel().exponent, Bessel().kappa) == (1.5, 6 * math.pi)
+    assert (FourierFilter().cutoff, Combined().cutoff, Combined().mix) == (14, 14, 0.5)
+    assert (EXPONENT.low, EXPONENT.high, KAPPA.low, KAPPA.high) == (1.05, 3.0, 1.0, 60.0)
+    for kind in PRIORS.values():
+        assert kind().trace == 1.0
+
+
+@each
+def test_default_for_given_data(prior: Prior) -> None:
+    """tr Q = tr Λ; white noise has variance 1 per pixel; `matched` is the fit."""
+    power = 3.0 * (4.0 + torch.arange(46.0) ** 2) ** -1.6
+    made = type(prior).for_data(power, 0.3)
+    if isinstance(made, Matched):
+        assert made == fit_matched(power, 0.3)
+    else:
+        expected = 1.0 if isinstance(made, Standard) else 0.3
+        assert made == type(prior)(trace=expected)
 
 
 @pytest.mark.parametrize("s", [2.0, 3.0])
@@ -263,8 +323,8 @@ def test_record_round_trip(prior: Prior) -> None:
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"name": "laplacian", "exponent": 1.0}, r"exponent must be in \(1, 10\], got 1"),
-        ({"name": "bessel", "exponent": 0.9}, r"exponent must be in \(1, 10\], got 0.9"),
+        ({"name": "laplacian", "exponent": 0.0}, r"exponent must be in \(0, 10\], got 0"),
+        ({"name": "bessel", "exponent": 10.5}, r"exponent must be in \(0, 10\], got 10.5"),
         ({"name": "bessel", "kappa": 0.0}, r"kappa must be in \[0.1, 1000\], got 0"),
         ({"name": "bessel", "kappa": math.inf}, r"kappa must be in .*, got inf"),
         ({"name": "matched", "knee": 0.01}, r"knee must be in \[0.02, 160\], got 0.01"),
@@ -274,7 +334,7 @@ def test_record_round_trip(prior: Prior) -> None:
         ({"name": "fno", "cutoff": 4.5}, r"cutoff .*4\.5"),
         ({"name": "fno", "filter_seed": -1}, r"seed must be from 0 to \d+, got -1"),
         ({"name": "combined", "mix": 0.0}, r"mix must be in \(0, 100\], got 0"),
-        ({"name": "combined", "exponent": 1.0}, r"exponent must be in \(1, 10\], got 1"),
+        ({"name": "combined", "exponent": -1}, r"exponent must be in \(0, 10\], got -1"),
         ({"name": "combined", "cutoff": 200}, r"cutoff must be in \[1, 127\], got 200"),
         ({"name": "standard", "trace": 0.0}, r"trace must be in \(0, 1e\+06\], got 0"),
         ({"name": "laplacian", "trace": -1.0}, r"trace must be in .*, got -1"),
@@ -297,3 +357,22 @@ def test_fit_recovers_the_family(knee: float, exponent: float) -> None:
     assert fitted.total == 0.3
     averaged = spectral.radial_mean(Matched(exponent, knee).eigenvalues(64), 64)
     assert fit_matched(averaged, 1.0).exponent == pytest.approx(exponent, rel=0.03)
+
+
+def test_fit_weighs_shells_once_per_unit_of_log_k() -> None:
+    """On a spectrum outside the family, where the weight k^-1/2 decides: the minimum of
+    Σ_k (log q_k - log P_k)²/k over a grid of (k₀, p), c solved for."""
+    shells = np.arange(1, 32)
+    power = (9.0 + shells**2.0) ** -1.5 * np.exp(-shells / 12)  # steeper and steeper
+    fitted = fit_matched(torch.from_numpy(np.concatenate([[1.0], power])), 1.0)
+
+    def cost(knee: float, exponent: float) -> float:
+        gap = -exponent * np.log(knee**2 + shells**2) - np.log(power)
+        gap = gap - np.average(gap, weights=1 / shells)
+        return float((gap**2 / shells).sum())
+
+    best = cost(fitted.knee, fitted.exponent)
+    for scale in (0.97, 1.03):
+        assert best < cost(scale * fitted.knee, fitted.exponent)
+        assert best < cost(fitted.knee, scale * fitted.exponent)
+    assert best < cost(1.1 * fitted.knee, 1.1 * fitted.exponent)

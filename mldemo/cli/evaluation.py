@@ -25,8 +25,8 @@ from mldemo.metrics import zoo
 from mldemo.metrics.evaluation import Reference
 from mldemo.metrics.settings import SMALLEST_COUNT, Settings
 from mldemo.request import LARGEST_COUNT
-from mldemo.space.noise import LARGEST_SEED
 from mldemo.space.priors import PRIORS
+from mldemo.space.streams import LARGEST_SEED
 from mldemo.store.checkpoints import checkpoint_names, manifest_entry
 
 ONE, EVERY = "32", "16,32,64,128:300"  # resolutions by default

@@ -9,7 +9,7 @@ import click
 
 from mldemo.data.sets import DataSet
 from mldemo.request import GUIDANCE, LARGEST_GUIDANCE
-from mldemo.space.noise import LARGEST_SEED
+from mldemo.space.streams import LARGEST_SEED
 from mldemo.store import checkpoints
 
 

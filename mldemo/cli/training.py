@@ -8,8 +8,8 @@ import click
 from mldemo import pipeline
 from mldemo.cli.options import DATA, Whole, bundle_option, device_option, progress_bar, say
 from mldemo.machine import choose_device, tune_process
-from mldemo.space.noise import LARGEST_SEED
 from mldemo.space.priors import PRIORS
+from mldemo.space.streams import LARGEST_SEED
 from mldemo.training.plan import Plan
 
 

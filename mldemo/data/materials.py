@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mldemo.space.noise import check_seed
 from mldemo.space.spectral import (
     check_resolution,
     multiplicity,
@@ -25,11 +24,11 @@ from mldemo.space.spectral import (
     to_field,
     to_modes,
 )
+from mldemo.space.streams import Stream, check_seed, generator
 
 LARGEST_COUNT, LARGEST_GRID = 100_000, 2048
 _BAND = 64  # the Gaussian field lies in H_64
 _FINER = 8  # the phases are projected from a grid this much finer than the level
-_STREAM = 5  # of Philox; 0 to 4 are taken: noise, Brownian paths, filters, training, families
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,7 @@ class Material:
 
     def _potential(self, index: int) -> Tensor:
         """Modes of g - a on H_64."""
-        bits = np.random.Philox(key=[self.seed, index], counter=[0, 0, 0, _STREAM])
-        white = np.random.Generator(bits).standard_normal((_BAND, _BAND))
+        white = generator(Stream.MATERIAL, self.seed, index).standard_normal((_BAND, _BAND))
         c = torch.exp(-2 * (math.pi * self.correlation_length * radius(_BAND)) ** 2)
         c = c / (multiplicity(_BAND) * c).sum()
         modes = to_modes(torch.from_numpy(white)) * _BAND * c.sqrt()

@@ -17,6 +17,7 @@ from torch import Tensor
 from mldemo.data.idx import home_of, read_part
 from mldemo.data.materials import Material
 from mldemo.data.preparation import Preparation
+from mldemo.space.streams import Stream, generator
 
 PARTS = ("train", "validation", "test")
 SHARED = Path("/usr/share/datasets")  # where Debian's packages put them
@@ -86,7 +87,7 @@ def split(count: int) -> tuple[np.ndarray, np.ndarray]:
 
     Of MNIST's 60,000 that leaves 55,000 and 5,000. Sorted; a function of `count` alone.
     """
-    order = np.random.Generator(np.random.Philox(key=[2303, 4772])).permutation(count)
+    order = generator(Stream.START, 2303, 4772).permutation(count)
     held = count // 12
     return np.sort(order[held:]), np.sort(order[:held])
 

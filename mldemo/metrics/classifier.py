@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mldemo.data.sets import DataSet
-from mldemo.space.noise import check_seed
 from mldemo.space.spectral import bandwidth, frequencies, resample, to_field, to_modes
+from mldemo.space.streams import check_seed
 from mldemo.store.checkpoints import (
     BUNDLE,
     FORMAT,

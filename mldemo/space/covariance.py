@@ -4,11 +4,12 @@ Q e_k = q_k e_k with q_k = q_{-k} ≥ 0 on the torus, so a Gaussian N(0, Q) has 
 It is a random function of L² iff Q is trace class, Σ_k q_k < ∞.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from mldemo.space.noise import unit_modes
 from mldemo.space.spectral import check_resolution, multiplicity, to_field
+
+UNBOUNDED_LEVEL = 16  # where an operator that is not trace class has its trace
 
 
 def in_range(name: str, value: float, low: float, high: float, open_low: bool = False) -> None:
@@ -27,15 +30,60 @@ def in_range(name: str, value: float, low: float, high: float, open_low: bool = 
         raise ValueError(f"{name} must be in {bracket}{low:g}, {high:g}], got {value:g}")
 
 
+class Parameter(NamedTuple):
+    """A parameter that changes the shape of a spectrum, and its range in training.
+
+    A network trained over varied priors has met this range; exact scores know no such bound. A
+    `Request` has a field of each name.
+    """
+
+    name: str
+    low: float
+    high: float
+
+    def __contains__(self, value: object) -> bool:
+        """Whether training has met a value."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+
+EXPONENT = Parameter("exponent", 1.05, 3.0)  # s: q_k falls as |k|^-2s
+KAPPA = Parameter("kappa", 1.0, 60.0)  # κ: q_k is flat for 2π|k| < κ
+PRIORS: "dict[str, type[Prior]]" = {}
+
+
 @dataclass(frozen=True)
 class Prior(ABC):
-    """A covariance operator Q = diag(q_k) with trace `trace` over all frequencies.
+    """A covariance operator Q = diag(q_k), scaled to the trace `trace` over all frequencies.
 
-    Subclasses give the shape of the spectrum; it is scaled once, by the continuum trace.
+    A subclass gives the shape of the spectrum and says what is known of it; one that has a name
+    is in `PRIORS`, hence on the command line, on the page and in the API, and a network trained
+    over varied priors serves it. Without a finite sum of the shape there is no operator to scale:
+    then level 16 holds the variance `trace`, and the growth with N is seen.
+
+    written: the formula for q_k; parameters in braces are replaced by their values.
+    adjustable: the parameters that a request may set.
     """
 
     name: ClassVar[str]
-    trace_class: ClassVar[bool] = True
+    written: ClassVar[str]
+    adjustable: ClassVar[tuple[Parameter, ...]] = ()
+    trace: float = field(default=1.0, kw_only=True)
+
+    def __init_subclass__(cls) -> None:
+        """Enter the prior under its name."""
+        if "name" in cls.__dict__:
+            if cls.name in PRIORS:
+                raise TypeError(f"there is a prior called {cls.name} already")
+            PRIORS[cls.name] = cls
+
+    def __post_init__(self) -> None:
+        """Check the trace; subclasses add their parameters."""
+        in_range("trace", self.trace, 0, 1e6, open_low=True)
+
+    @classmethod
+    def for_data(cls, power: Tensor, variance: float) -> "Prior":
+        """The prior by default for data with this radial power spectrum and tr Λ."""
+        return cls(trace=variance)
 
     @abstractmethod
     def _shape(self, resolution: int) -> Tensor:
@@ -43,12 +91,27 @@ class Prior(ABC):
 
     @abstractmethod
     def _shape_trace(self) -> float:
-        """The sum of `_shape` over all of Z²."""
+        """The sum of `_shape` over all of Z²; only asked for if it is finite."""
+
+    @property
+    def formula(self) -> str:
+        """q_k, in one line of plain text, with the values of this prior's parameters."""
+        return self.written.format(**vars(self))
+
+    @property
+    @abstractmethod
+    def reason(self) -> str:
+        """Why Q is, or is not, trace class: a clause for a sentence."""
+
+    @property
+    def trace_class(self) -> bool:
+        """Whether Σ_k q_k is finite."""
+        return True
 
     @property
     def total(self) -> float:
         """The trace in the continuum, tr Q = Σ_{k ∈ Z²} q_k."""
-        return self.trace  # type: ignore[attr-defined]  # every subclass has the field
+        return self.trace if self.trace_class else math.inf
 
     def eigenvalues(self, resolution: int) -> Tensor:
         """q_k on level N in the layout of the modes, (N, N//2 + 1), float64; 0 at Nyquist."""
@@ -92,7 +155,11 @@ class Prior(ABC):
 def _eigenvalues(prior: Prior, resolution: int) -> Tensor:
     inside = multiplicity(resolution) > 0
     q = torch.where(inside, prior._shape(resolution), 0.0)
-    return q * (prior.total / prior._shape_trace())
+    if prior.trace_class:
+        return q * (prior.trace / prior._shape_trace())
+    level = multiplicity(UNBOUNDED_LEVEL)
+    shape = torch.where(level > 0, prior._shape(UNBOUNDED_LEVEL), 0.0)
+    return q * (prior.trace / float((level * shape).sum()))
 
 
 @lru_cache(maxsize=128)

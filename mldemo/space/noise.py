@@ -16,18 +16,7 @@ import torch
 from torch import Tensor
 
 from mldemo.space.spectral import bandwidth
-
-LARGEST_SEED = 2**63 - 1
-_START, _PATH = 0, 1  # streams of one sample: the initial noise, the Brownian path
-
-
-def check_seed(seed: int) -> int:
-    """Return a seed in [0, 2^63), else raise ``ValueError``."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise ValueError(f"seed must be a whole number, got {seed!r}")
-    if not 0 <= seed <= LARGEST_SEED:
-        raise ValueError(f"seed must be from 0 to {LARGEST_SEED}, got {seed}")
-    return int(seed)
+from mldemo.space.streams import Stream, check_seed, generator
 
 
 @lru_cache(maxsize=64)
@@ -64,11 +53,6 @@ def _modes(numbers: np.ndarray, resolution: int) -> np.ndarray:
     return out
 
 
-def _normals(seed: int, index: int, stream: int, node: int, count: int) -> np.ndarray:
-    bits = np.random.Philox(key=[check_seed(seed), index], counter=[0, 0, node, stream])
-    return np.random.Generator(bits).standard_normal(count)
-
-
 def unit_modes(
     seed: int,
     indices: Sequence[int],
@@ -82,7 +66,9 @@ def unit_modes(
     level gives exactly the result for that level.
     """
     count = (2 * bandwidth(resolution) + 1) ** 2
-    numbers = np.stack([_normals(seed, int(i), _START, 0, count) for i in indices])
+    numbers = np.stack(
+        [generator(Stream.START, seed, int(i)).standard_normal(count) for i in indices]
+    )
     modes = torch.from_numpy(_modes(numbers, resolution))
     return modes.to(dtype.to_complex()).to(device)
 
@@ -122,7 +108,8 @@ class BrownianPath:
         self._end = self._draw(1)
 
     def _draw(self, node: int) -> np.ndarray:
-        return np.stack([_normals(self.seed, i, _PATH, node, self._count) for i in self.indices])
+        each = [generator(Stream.PATH, self.seed, i, node) for i in self.indices]
+        return np.stack([rng.standard_normal(self._count) for rng in each])
 
     def _numbers(self, time: float) -> np.ndarray:
         if not 0.0 <= time <= 1.0:

@@ -16,12 +16,13 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from mldemo.space.covariance import Prior, in_range
-from mldemo.space.noise import check_seed, shell_order
+from mldemo.space.covariance import EXPONENT, KAPPA, PRIORS, Parameter, Prior, in_range
+from mldemo.space.noise import shell_order
 from mldemo.space.spectral import bandwidth, check_resolution, multiplicity, radius
+from mldemo.space.streams import Stream, check_seed, generator
 
 LARGEST_CUTOFF = 127
-VARIED = {"exponent": (1.05, 3.0), "kappa": (1.0, 60.0)}  # what families of priors range over
+RAISED = str.maketrans("0123456789.-", "⁰¹²³⁴⁵⁶⁷⁸⁹·⁻")
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,22 @@ class Standard(Prior):
     """
 
     name: ClassVar[str] = "standard"
-    trace_class: ClassVar[bool] = False
-    trace: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        in_range("trace", self.trace, 0, 1e6, open_low=True)
+    written: ClassVar[str] = "qₖ = 1/N²"
 
     @property
-    def total(self) -> float:
-        """Infinite: no trace-class operator lies behind the levels."""
-        return math.inf
+    def trace_class(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def reason(self) -> str:
+        """What is lost in the limit."""
+        return "qₖ = 1/N² keeps Σ qₖ below 1, so the noise at every fixed frequency vanishes"
+
+    @classmethod
+    def for_data(cls, power: Tensor, variance: float) -> "Standard":
+        """Variance 1 per pixel, whatever the data."""
+        return cls()
 
     def eigenvalues(self, resolution: int) -> Tensor:
         """T/N² on every mode of H_N."""
@@ -59,7 +65,35 @@ class Standard(Prior):
 
 
 @dataclass(frozen=True)
-class Laplacian(Prior):
+class PowerLaw(Prior):
+    """Spectra that fall as |k|^-2s. In two dimensions Σ_k |k|^-2s is finite iff s > 1."""
+
+    adjustable: ClassVar[tuple[Parameter, ...]] = (EXPONENT,)
+    exponent: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        super().__post_init__()
+        in_range("exponent", self.exponent, 0, 10, open_low=True)
+
+    @property
+    def trace_class(self) -> bool:
+        """Whether s > 1."""
+        return self.exponent > 1
+
+    @property
+    def reason(self) -> str:
+        """The exponent, and what it does to the sum."""
+        s = self.exponent
+        if self.trace_class:
+            return f"s = {s:.2f} > 1: Σ |k|⁻²ˢ converges in two dimensions"
+        power = f"{2 - 2 * s:.2g}".translate(RAISED)
+        growth = "like log N" if s == 1 else f"like N{power}"
+        return f"s = {s:.2f} ≤ 1: Σ qₖ grows {growth}, there is no random function in the limit"
+
+
+@dataclass(frozen=True)
+class Laplacian(PowerLaw):
     """Inverse power of the Laplacian, q_k ∝ (4π²|k|²)^{-s}, q_0 = 0. Trace class iff s > 1.
 
     The mean (k = 0) carries no noise: the prior is degenerate there. The paper's exponent is
@@ -68,13 +102,8 @@ class Laplacian(Prior):
     """
 
     name: ClassVar[str] = "laplacian"
+    written: ClassVar[str] = "qₖ ∝ |2πk|⁻²ˢ"
     exponent: float = 1.1
-    trace: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        in_range("exponent", self.exponent, 1, 10, open_low=True)
-        in_range("trace", self.trace, 0, 1e6, open_low=True)
 
     def _shape(self, resolution: int) -> Tensor:
         r = radius(resolution)
@@ -103,22 +132,22 @@ def _matern_trace(width: float, exponent: float) -> float:
 
 
 @dataclass(frozen=True)
-class Bessel(Prior):
+class Bessel(PowerLaw):
     """Matérn covariance, q_k ∝ (κ² + 4π²|k|²)^{-s}. Trace class iff s > 1.
 
     2π/κ is the correlation length: flat for 2π|k| < κ, then falling as |k|^{-2s}.
     """
 
     name: ClassVar[str] = "bessel"
+    written: ClassVar[str] = "qₖ ∝ (κ² + 4π²|k|²)⁻ˢ, κ = 2π/ℓ"
+    adjustable: ClassVar[tuple[Parameter, ...]] = (EXPONENT, KAPPA)
     exponent: float = 1.5
     kappa: float = 6 * math.pi
-    trace: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        in_range("exponent", self.exponent, 1, 10, open_low=True)
+        super().__post_init__()
         in_range("kappa", self.kappa, 0.1, 1000)
-        in_range("trace", self.trace, 0, 1e6, open_low=True)
 
     def _shape(self, resolution: int) -> Tensor:
         a = self.kappa / (2 * math.pi)
@@ -128,38 +157,11 @@ class Bessel(Prior):
         return _matern_trace(self.kappa / (2 * math.pi), self.exponent)
 
 
-@dataclass(frozen=True)
-class Matched(Prior):
-    """Noise shaped like the data, q_k ∝ (k₀² + |k|²)^{-p}, k₀ and p from `fit_matched`.
-
-    The same family as `Bessel` (κ = 2πk₀, s = p), with parameters that data have chosen.
-    """
-
-    name: ClassVar[str] = "matched"
-    exponent: float = 2.0
-    knee: float = 2.0
-    trace: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        in_range("exponent", self.exponent, 1, 10, open_low=True)
-        in_range("knee", self.knee, 0.02, 160)
-        in_range("trace", self.trace, 0, 1e6, open_low=True)
-
-    def _shape(self, resolution: int) -> Tensor:
-        return (self.knee**2 + radius(resolution) ** 2) ** -self.exponent
-
-    def _shape_trace(self) -> float:
-        return _matern_trace(self.knee, self.exponent)
-
-
 @lru_cache(maxsize=64)
 def _filter_gains(seed: int, cutoff: int, resolution: int) -> Tensor:
     """R_k, real and even, uniform in [0.2, 1] for |k|∞ ≤ K, else 0; the same on every level."""
     count = ((2 * cutoff + 1) ** 2 + 1) // 2  # k = 0, then one number for each pair ±k
-    # a stream of its own (noise.py has 0 and 1), or R_k would follow the first sample's noise
-    bits = np.random.Philox(key=[check_seed(seed), 0], counter=[0, 0, 0, 2])
-    numbers = np.random.Generator(bits).random(count)
+    numbers = generator(Stream.FILTER, seed).random(count)
     rows, columns, mirrored, opposite = shell_order(resolution)
     gains = np.zeros(1 + len(rows))
     known = min(count, len(gains))
@@ -180,17 +182,22 @@ class FourierFilter(Prior):
     """
 
     name: ClassVar[str] = "fno"
+    written: ClassVar[str] = "qₖ ∝ Rₖ² for |k|∞ ≤ {cutoff}, else 0"
     cutoff: int = 14
     filter_seed: int = 0
-    trace: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the parameters."""
+        super().__post_init__()
         in_range("cutoff", self.cutoff, 1, LARGEST_CUTOFF)
         if not isinstance(self.cutoff, int):
             raise ValueError(f"cutoff must be a whole number, got {self.cutoff!r}")
         check_seed(self.filter_seed)
-        in_range("trace", self.trace, 0, 1e6, open_low=True)
+
+    @property
+    def reason(self) -> str:
+        """Trivial."""
+        return "finitely many qₖ are not 0"
 
     def _shape(self, resolution: int) -> Tensor:
         return _filter_gains(self.filter_seed, self.cutoff, resolution) ** 2
@@ -201,7 +208,7 @@ class FourierFilter(Prior):
 
 
 @dataclass(frozen=True)
-class Combined(Prior):
+class Combined(PowerLaw):
     """The paper's remedy for the degenerate mean: q_k ∝ (√q_laplacian + c √q_fno)².
 
     Both parts have trace 1 before they are mixed; the sum is normalised after squaring, cross
@@ -209,16 +216,16 @@ class Combined(Prior):
     """
 
     name: ClassVar[str] = "combined"
+    written: ClassVar[str] = "qₖ ∝ (√q of laplacian + {mix:g} √q of fno)²"
     exponent: float = 1.1
     cutoff: int = 14
     filter_seed: int = 0
     mix: float = 0.5
-    trace: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the parameters."""
+        super().__post_init__()
         in_range("mix", self.mix, 0, 100, open_low=True)
-        in_range("trace", self.trace, 0, 1e6, open_low=True)
         self._parts()
 
     def _parts(self) -> tuple[Laplacian, FourierFilter]:
@@ -237,9 +244,34 @@ class Combined(Prior):
         return 1 + self.mix**2 + 2 * self.mix * float(cross.sum()) / scale
 
 
-PRIORS: dict[str, type[Prior]] = {
-    kind.name: kind for kind in (Standard, Laplacian, Bessel, FourierFilter, Combined, Matched)
-}
+@dataclass(frozen=True)
+class Matched(PowerLaw):
+    """Noise shaped like the data, q_k ∝ (k₀² + |k|²)^{-p}, k₀ and p from `fit_matched`.
+
+    The same family as `Bessel` (κ = 2πk₀, s = p), with parameters that data have chosen.
+    """
+
+    name: ClassVar[str] = "matched"
+    written: ClassVar[str] = "qₖ ∝ (k₀² + |k|²)⁻ˢ, fitted to the data"
+    adjustable: ClassVar[tuple[Parameter, ...]] = ()
+    exponent: float = 2.0
+    knee: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        super().__post_init__()
+        in_range("knee", self.knee, 0.02, 160)
+
+    @classmethod
+    def for_data(cls, power: Tensor, variance: float) -> "Matched":
+        """The fit."""
+        return fit_matched(power, variance)
+
+    def _shape(self, resolution: int) -> Tensor:
+        return (self.knee**2 + radius(resolution) ** 2) ** -self.exponent
+
+    def _shape_trace(self) -> float:
+        return _matern_trace(self.knee, self.exponent)
 
 
 def prior_from_dict(record: dict[str, Any]) -> Prior:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-SMALLEST, FINEST = 8, 256
+LEVELS = (8, 16, 32, 64, 128, 256)
+SMALLEST, FINEST = LEVELS[0], LEVELS[-1]
 Compute = TypeVar("Compute", bound=Callable[..., Any])
 
 

@@ -25,14 +25,13 @@ from mldemo.pipeline import default_prior, default_statistics, prepare
 from mldemo.request import Request
 from mldemo.space.covariance import Prior
 from mldemo.space.priors import PRIORS, Bessel, Laplacian
-from mldemo.space.spectral import multiplicity, resample, resample_modes
+from mldemo.space.spectral import LEVELS, multiplicity, resample, resample_modes
 from mldemo.store.checkpoints import BUNDLE, manifest_entry, read_manifest
 from mldemo.studies.study import Cells, Record, Study, values
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-LEVELS = (8, 16, 32, 64, 128, 256)
 EXPONENTS = (1.1, 1.5, 2.0, 3.0)
 DRAWS, IMAGES, STEPS = 32, 8, 20
 
@@ -84,7 +83,7 @@ class Convergence(Study):
         known = {name: default_prior(name, statistics) for name in PRIORS}
         trace = statistics.variance
         for s in EXPONENTS:
-            known[f"laplacian s = {s:g}"] = Laplacian(s, trace)
+            known[f"laplacian s = {s:g}"] = Laplacian(s, trace=trace)
             known[f"bessel s = {s:g}"] = Bessel(s, trace=trace)
         return known
 

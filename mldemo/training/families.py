@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from mldemo.diffusion.denoiser import Noise
-from mldemo.space.covariance import Prior
+from mldemo.space.covariance import EXPONENT, KAPPA, Prior
 from mldemo.space.priors import (
-    VARIED,
     Bessel,
     Combined,
     FourierFilter,
@@ -22,25 +21,26 @@ from mldemo.space.priors import (
     Standard,
     prior_from_dict,
 )
+from mldemo.space.streams import Stream, generator
 
 MEMBERS_SHARE = 0.6  # of a batch, if there are variations; the first member counts twice
 
 
 def variation(index: int, seed: int, trace: float) -> Prior:
     """The prior number `index` of an endless sequence: Matérn mostly, each kind now and then."""
-    rng = np.random.Generator(np.random.Philox(key=[seed, index], counter=[0, 0, 0, 4]))
-    lowest, highest = VARIED["exponent"]
-    exponent = 1 + float(np.exp(rng.uniform(np.log(lowest - 1), np.log(highest - 1))))
-    kappa = float(np.exp(rng.uniform(*np.log(VARIED["kappa"]))))
+    rng = generator(Stream.FAMILY, seed, index)
+    lowest, highest = np.log([EXPONENT.low - 1, EXPONENT.high - 1])
+    exponent = 1 + float(np.exp(rng.uniform(lowest, highest)))
+    kappa = float(np.exp(rng.uniform(*np.log([KAPPA.low, KAPPA.high]))))
     filter_seed, cutoff = int(rng.integers(2**31)), int(rng.integers(8, 31))
     kinds: tuple[Prior, ...] = (
-        Bessel(exponent, kappa, trace),
-        Bessel(exponent, kappa, trace),
-        Bessel(exponent, kappa, trace),
-        Laplacian(exponent, trace),
-        FourierFilter(cutoff, filter_seed, trace),
-        Combined(exponent, cutoff, filter_seed, float(rng.uniform(0.1, 1.0)), trace),
-        Standard(float(np.exp(rng.uniform(np.log(0.3), np.log(3.0))))),
+        Bessel(exponent, kappa, trace=trace),
+        Bessel(exponent, kappa, trace=trace),
+        Bessel(exponent, kappa, trace=trace),
+        Laplacian(exponent, trace=trace),
+        FourierFilter(cutoff, filter_seed, trace=trace),
+        Combined(exponent, cutoff, filter_seed, float(rng.uniform(0.1, 1.0)), trace=trace),
+        Standard(trace=float(np.exp(rng.uniform(np.log(0.3), np.log(3.0))))),
     )
     return kinds[index % len(kinds)]
 

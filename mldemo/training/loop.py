@@ -28,6 +28,7 @@ from mldemo.diffusion.denoiser import Denoiser, Noise
 from mldemo.networks import build_network, complete_record
 from mldemo.space.priors import prior_from_dict
 from mldemo.space.spectral import resample, shift, to_modes
+from mldemo.space.streams import Stream, generator
 from mldemo.store.checkpoints import save_checkpoint
 from mldemo.training.average import Average
 from mldemo.training.families import Family
@@ -102,8 +103,7 @@ class Training:
     def _batch(self, resolution: int) -> tuple[Tensor, Tensor, Tensor, Noise]:
         """This process's share of the current global batch: modes, ζ, times, spectra of Q."""
         plan = self.plan
-        bits = np.random.Philox(key=[plan.seed, self.step], counter=[0, 0, 0, 3])
-        rng = np.random.Generator(bits)
+        rng = generator(Stream.TRAINING, plan.seed, self.step)
         share = slice(self.rank, None, self.world)
         chosen = torch.from_numpy(rng.integers(len(self.fields), size=plan.batch))[share]
         times = torch.from_numpy(training_times(plan.batch, rng, plan.decisive))[share]

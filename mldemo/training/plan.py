@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from mldemo.diffusion.sde import END, FIRST, Schedule
-from mldemo.space.noise import check_seed
 from mldemo.space.priors import prior_from_dict
 from mldemo.space.spectral import check_resolution
+from mldemo.space.streams import check_seed
 
 # Where on the time axis the shape of a picture is decided; 70 % of the training times are drawn
 # from here alone.

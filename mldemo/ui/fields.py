@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from mldemo.space.noise import LARGEST_SEED
+from mldemo.space.streams import LARGEST_SEED
 
 LARGEST_EXACT = 2**53 - 1  # whole numbers that JavaScript can hold
 

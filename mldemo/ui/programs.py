@@ -27,22 +27,25 @@ HOMES = (
 )
 
 
-def program(body: str) -> str:
-    """A program that runs as it stands: how to install it, its imports, `body`."""
+def program(body: str, homes: Sequence[str] = ()) -> str:
+    """A program that runs as it stands: how to install it, its imports, `body`.
+
+    homes: modules with names of `body`, beside `HOMES`.
+    """
     names = [node for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)]
     made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
     used = {node.id for node in names} - made - set(dir(builtins))
     ours: dict[str, list[str]] = {}
     for name in sorted(used - OTHERS.keys()):
-        ours.setdefault(_home(name), []).append(name)
+        ours.setdefault(_home(name, homes), []).append(name)
     imports = [OTHERS[name] for name in sorted(used & OTHERS.keys(), key=str.lower)]
     imports += [f"from {home} import {', '.join(found)}" for home, found in sorted(ours.items())]
     return "\n".join([INSTALL, *imports, "", body.strip(), ""])
 
 
-def _home(name: str) -> str:
-    """The first of our modules that has it."""
-    return next(home for home in HOMES if hasattr(import_module(home), name))
+def _home(name: str, more: Sequence[str]) -> str:
+    """The first module that has it."""
+    return next(home for home in (*HOMES, *more) if hasattr(import_module(home), name))
 
 
 def pinned(run: Run) -> Request:
@@ -106,10 +109,8 @@ plt.savefig("curves.png")
 
 def draws_program(priors: Sequence[Prior], seed: int, resolution: int) -> str:
     """`shown[name]`, uint8 (4, N, N): draws of every prior from one seed."""
-    if not priors:
-        return "# none of these priors is trace class: there is nothing to draw\n"
     listed = "".join(f"    {prior!r},\n" for prior in priors)
-    return program(f"""\
+    body = f"""\
 priors = [
 {listed}]
 shown = {{}}
@@ -117,7 +118,8 @@ for prior in priors:
     shown[prior.name] = pixels(prior.draw({seed}, range(4), {resolution})[:, 0])
     print(prior.name, prior.trace_class, prior.level_trace({resolution}))
 sheet(torch.cat(list(shown.values())), columns=4).save("priors.png")
-""")
+"""
+    return program(body, [type(prior).__module__ for prior in priors])
 
 
 def draws_command(requests: Sequence[Request]) -> str:

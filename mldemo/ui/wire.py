@@ -24,18 +24,13 @@ from torch import Tensor
 
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.pipeline import Frame, Run, pixels, prepare
-from mldemo.request import Request
+from mldemo.request import SCORES, Request
 from mldemo.space.spectral import radial_power
 from mldemo.store.checkpoints import BUNDLE
 from mldemo.ui.programs import run_command, run_program
 
 MAGIC = b"MLDEMO3\n"
 RECORDING = Path(__file__).parent / "static" / "recordings" / "bessel.bin"
-SCORE_LABELS = {
-    "learned": "learned score",
-    "gaussian": "exact score of a Gaussian",
-    "empirical": "exact score of a few hundred digits",
-}
 Record = tuple[dict[str, Any], dict[str, np.ndarray]]
 END: Record = ({"kind": "end", "last": True}, {})
 _KINDS = {"uint8": "u1", "float32": "f4"}
@@ -93,7 +88,7 @@ def heading(run: Run) -> dict[str, Any]:
     return {
         "device": run.device.type,
         "score": r.score,
-        "scoreLabel": SCORE_LABELS[r.score],
+        "scoreLabel": SCORES[r.score].description,
         "checkpoint": run.checkpoint,
         "source": run.source,
         "levels": run.trained_levels,

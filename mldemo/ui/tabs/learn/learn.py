@@ -16,7 +16,7 @@ from torch import Tensor
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.sde import Schedule
 from mldemo.pipeline import default_prior, default_statistics
-from mldemo.space.spectral import multiplicity, radius
+from mldemo.space.spectral import LEVELS, multiplicity, radius
 from mldemo.studies.linear import Linear
 from mldemo.studies.study import RECORDS, read_record, values
 from mldemo.ui.fields import Number
@@ -30,7 +30,6 @@ from mldemo.ui.tabs.learn.two_points import (
 )
 from mldemo.ui.wire import END, Record, floats, frame_record
 
-LEVELS = (8, 16, 32, 64, 128, 256)
 TIME = 0.3
 FINE, COARSE = 64, 7  # the level and the last frequency of the lesson on coarse levels
 SURVIVES, DROWNED, LEVEL = 0.2, 0.9, 32  # times and level of the lesson on which digit comes back

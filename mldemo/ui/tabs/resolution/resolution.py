@@ -8,7 +8,7 @@ from torch import Tensor
 from mldemo.pipeline import Frame, Run, checkpoints_for, prepare
 from mldemo.request import Request
 from mldemo.space.priors import PRIORS, Standard
-from mldemo.space.spectral import resample
+from mldemo.space.spectral import LEVELS, resample
 from mldemo.ui.fields import Choice, seed_field
 from mldemo.ui.limits import check_work, checked
 from mldemo.ui.programs import grid_program
@@ -16,8 +16,8 @@ from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.watch.watch import PRIOR_WHY, names, sampler_field, steps_field
 from mldemo.ui.wire import END, Record, grey, head_record, state_record
 
-LEVELS = (16, 32, 64, 128, 256)
-SCORES = [("learned where there is a checkpoint", "learned"), ("Gaussian, exact", "gaussian")]
+COARSE_TO_FINE = LEVELS[1:]
+WHICH = [("learned where there is a checkpoint", "learned"), ("Gaussian, exact", "gaussian")]
 SCORE_WHY = (
     "What says in which direction an image lies: the trained network, or an exact formula that "
     "knows the mean and the spectrum of the digits alone. The formula treats every frequency by "
@@ -34,7 +34,7 @@ def mismatch(fine: Tensor, coarse: Tensor) -> float:
 
 def requests(values: dict[str, Any], place: Place) -> list[Request]:
     """One request per prior and level, coarse to fine; white noise in the second half."""
-    levels = [n for n in LEVELS if n <= values["finest"]]
+    levels = [n for n in COARSE_TO_FINE if n <= values["finest"]]
     common = {key: values[key] for key in ("steps", "sampler", "seed")} | {"count": 1}
     out = []
     for prior in (values["prior"], Standard.name):
@@ -93,12 +93,12 @@ def tab(place: Place) -> Tab:
                 menu=True,
                 why="The noise of the upper row, by its law. " + PRIOR_WHY.partition(". ")[2],
             ),
-            Choice("score", "Score", "learned", SCORES, why=SCORE_WHY, lesser=True),
+            Choice("score", "Score", "learned", WHICH, why=SCORE_WHY, lesser=True),
             Choice(
                 "finest",
                 "Finest level",
                 128,
-                [(str(n), n) for n in LEVELS[1:]],
+                [(str(n), n) for n in COARSE_TO_FINE[1:]],
                 why="The finest of the grids beside one another, in points per side.",
             ),
             sampler_field(),

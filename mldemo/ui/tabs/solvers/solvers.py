@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from mldemo.diffusion.steps import SAMPLERS
+from mldemo.request import SCORES
 from mldemo.space.priors import PRIORS
 from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
 from mldemo.ui.fields import Choice
 from mldemo.ui.programs import curve_program
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.watch.watch import PRIOR_WHY, resolution_field, sampler_field
-from mldemo.ui.wire import END, SCORE_LABELS, Record, frame_record
+from mldemo.ui.wire import END, Record, frame_record
 
 RECORD = Path(__file__).with_name("solvers.json")
 
@@ -33,7 +34,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
             "kind": "head",
             "device": "cpu",  # in double precision, which not every GPU has
             "steps": len(STEPS) - 1,
-            "scoreLabel": SCORE_LABELS["gaussian"],
+            "scoreLabel": SCORES["gaussian"].description,
             "sampler": sampler,
             "label": SAMPLERS[sampler].label,
             "prior": prior,

@@ -5,7 +5,7 @@ from typing import Any
 
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.pipeline import checkpoints_for, prepare
-from mldemo.request import GUIDANCE, LARGEST_GUIDANCE, Request
+from mldemo.request import GUIDANCE, LARGEST_GUIDANCE, SCORES, Request
 from mldemo.space.priors import PRIORS
 from mldemo.store.checkpoints import checkpoint_names, manifest_entry
 from mldemo.ui.fields import Choice, Number, Whole, seed_field
@@ -13,7 +13,6 @@ from mldemo.ui.limits import checked
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.wire import RECORDING, Record, run_records
 
-SCORES = [("learned", "learned"), ("Gaussian", "gaussian"), ("empirical", "empirical")]
 AUTO = "auto"  # the default checkpoint of the prior
 
 
@@ -84,8 +83,8 @@ def sampler_field(*, lesser: bool = True) -> Choice:
 
 def score_field() -> Choice:
     """What predicts the image: a network, or one of two exact formulas."""
-    label = "Score (two are exact)"
-    return Choice("score", label, "learned", SCORES, why=SCORE_WHY, lesser=True)
+    label, options = "Score (two are exact)", [(s.label, name) for name, s in SCORES.items()]
+    return Choice("score", label, Request.score, options, why=SCORE_WHY, lesser=True)
 
 
 def resolution_field(*levels: int, lesser: bool = False) -> Choice:
