@@ -3,47 +3,29 @@
 Fields live on the torus (`spectral`), noise is a Gaussian with a trace-class covariance operator
 (`priors`, `noise`), the reverse SDE (`sde`, `samplers`) needs only a denoiser: an exact one
 (`oracles`) or a trained neural operator (`checkpoints`). `pipeline` puts them together.
+
+The names are imported when the first of them is asked for (`public`): torch takes a second.
 """
 
-from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
-from mldemo.diffusion.samplers import State, sample
-from mldemo.diffusion.sde import Schedule
-from mldemo.diffusion.steps import SAMPLERS
-from mldemo.pipeline import Frame, prepare
-from mldemo.request import Request
-from mldemo.space.covariance import Prior
-from mldemo.space.noise import BrownianPath, unit_modes
-from mldemo.space.priors import (
-    PRIORS,
-    Bessel,
-    Combined,
-    FourierFilter,
-    Laplacian,
-    Matched,
-    Standard,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mldemo.public import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "PRIORS",
-    "SAMPLERS",
-    "Bessel",
-    "BrownianPath",
-    "Combined",
-    "EmpiricalDenoiser",
-    "FourierFilter",
-    "Frame",
-    "GaussianDenoiser",
-    "Laplacian",
-    "Matched",
-    "MixtureDenoiser",
-    "Prior",
-    "Request",
-    "Schedule",
-    "Standard",
-    "State",
-    "prepare",
-    "sample",
-    "unit_modes",
-]
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_") and name != "__all__":
+        raise AttributeError(f"module 'mldemo' has no attribute {name!r}")
+    public = import_module("mldemo.public")
+    if name == "__all__":
+        return public.__all__
+    if name in public.__all__:
+        return getattr(public, name)
+    raise AttributeError(f"module 'mldemo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__getattr__("__all__")]

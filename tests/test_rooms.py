@@ -12,7 +12,7 @@ PACKAGE = ROOT / "mldemo"
 # Each room may import what stands before it.
 ORDER = (
     *("machine", "space", "data", "networks", "diffusion", "store", "training"),
-    *("request", "pipeline", "editing", "images", "metrics", "studies"),
+    *("request", "pipeline", "editing", "images", "public", "metrics", "studies"),
     *("ui", "bundling", "cli", "__main__"),
 )
 PYTHON = sorted(PACKAGE.rglob("*.py"))
