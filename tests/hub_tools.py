@@ -8,7 +8,6 @@ import pytest
 from huggingface_hub import constants
 
 from mldemo.store import checkpoints
-from mldemo.store.checkpoints import read_manifest
 
 REPO, FILE = "somebody/fields", "tiny.safetensors"
 
@@ -21,8 +20,8 @@ def point_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pin(folder: Path, commit: str, repo: str = REPO) -> None:
-    manifest = read_manifest(folder)
-    checkpoints.write_manifest(folder, manifest | {"repo": repo, "revision": commit})
+    with checkpoints.manifest_update(folder) as manifest:
+        manifest |= {"repo": repo, "revision": commit}
 
 
 def await_that(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -267,7 +267,7 @@ def test_the_manifest_pins_a_full_commit(bundle: Path, revision: object) -> None
 
 
 def test_a_new_file_is_not_looked_for_under_the_old_pin(server: Hub, bundle: Path) -> None:
-    checkpoints.write_file(bundle, "tiny", "checkpoint", {}, {}, {})
+    checkpoints.write_file(bundle, "tiny", "fields", {}, {}, {})
     assert find("tiny", bundle).source == "bundle" and server.asked == []
 
 

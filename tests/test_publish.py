@@ -28,10 +28,9 @@ def test_publish_then_fetch_gives_identical_bytes(
     folder = Path(shutil.copytree(tiny_bundle, tmp_path / "ours"))
     (folder / "sheets").mkdir()
     (folder / SHEET).write_bytes(b"\x89PNG" + bytes(100))
-    manifest = read_manifest(folder)
-    metrics = {"16": {"fid": 3.25, "name": "x"}, "32": {"fid": float("nan")}, "vendi": 7}
-    manifest["files"]["tiny"]["metrics"] = metrics
-    checkpoints.write_manifest(folder, manifest)
+    metrics = {"16": {"fid": 3.25, "name": "x"}, "32": {"fid": None}, "vendi": 7}
+    with checkpoints.manifest_update(folder) as manifest:
+        manifest["files"]["tiny"]["metrics"] = metrics
     before = (folder / "manifest.json").read_bytes()
 
     code, text, _ = run("publish", "--repo", REPO, "--dry-run", "--checkpoints", folder)

@@ -4,6 +4,9 @@ Results go to files and, as one JSON line, to stdout; progress goes to stderr. B
 exit code 2 and one sentence on stderr.
 """
 
+import sys
+from io import TextIOWrapper
+
 import click
 
 from mldemo.cli.bundle import bench, bundle, verify
@@ -29,6 +32,7 @@ for command in COMMANDS + UPKEEP:
 
 def main() -> None:
     """Run the command line; every foreseeable error is one sentence and exit code 2."""
+    _show_anything()
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -38,9 +42,19 @@ def main() -> None:
         raise SystemExit(2) from None
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"{error.filename}: {reason}" if error.filename else reason
+    except ValueError as error:
         message = " ".join(str(error).split())
     else:
         return
     click.echo(f"mldemo: {message}", err=True)
     raise SystemExit(2)
+
+
+def _show_anything() -> None:
+    """Let a terminal whose encoding lacks a character show a question mark in its place."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -1,6 +1,7 @@
 """What the commands share: checked numbers, common options, output, progress."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ def destination(out: Path, endings: tuple[str, ...]) -> Path:
         raise ValueError(f"--out must end in {' or '.join(endings)}, got {str(out)!r}")
     if not out.parent.is_dir():
         raise ValueError(f"--out names a folder that does not exist: {str(out.parent)!r}")
+    if not os.access(out.parent, os.W_OK):
+        raise ValueError(f"--out names a folder that cannot be written to: {str(out.parent)!r}")
     return out
 
 

@@ -1,5 +1,8 @@
 """`train`: a checkpoint per level, coarse to fine."""
 
+import json
+import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +11,12 @@ import click
 from mldemo import pipeline
 from mldemo.cli.options import DATA, Whole, bundle_option, device_option, progress_bar, say
 from mldemo.machine import choose_device, tune_process
+from mldemo.networks import NETWORKS
+from mldemo.networks.sizes import SIZES
 from mldemo.space.priors import PRIORS
 from mldemo.space.streams import LARGEST_SEED
+from mldemo.store import schema
+from mldemo.store.files import locked, make_folder, parse_json
 from mldemo.training.plan import Plan
 
 
@@ -19,6 +26,19 @@ def _levels(text: str) -> tuple[tuple[int, int], ...]:
         return tuple((int(resolution), int(steps)) for resolution, steps in pairs)
     except ValueError:
         raise ValueError(f"--levels must look like 16:3600,32:1500, got {text!r}") from None
+
+
+def _network(text: str | None, size: str | None) -> dict[str, Any]:
+    """The record of the network that --network or --size names."""
+    if text is None:
+        return SIZES[size] if size else {"kind": "ushaped"}
+    if size is not None:
+        raise ValueError("--size and --network exclude each other")
+    if not text.lstrip().startswith("{"):
+        text = json.dumps({"kind": text})
+    record = parse_json(text, "--network")
+    schema.check({"network": record}, {"network": schema.NETWORK}, "--network", "it")
+    return record
 
 
 @click.command()
@@ -42,7 +62,13 @@ def _levels(text: str) -> tuple[tuple[int, int], ...]:
     help="So many random priors around them are trained too.",
 )
 @click.option("--rehearsal", type=Whole(0, 10_000), default=4, help="0: never go back")
-@click.option("--network", type=click.Choice(["ushaped", "fno", "unet"]), default="ushaped")
+@click.option("--size", type=click.Choice(list(SIZES)), help="of the U-shaped operator")
+@click.option(
+    "--network",
+    metavar="KIND|JSON",
+    help=f"{', '.join(NETWORKS)}, or with options, as in "
+    """'{"kind": "ushaped", "width": 16}'.  [default: the light size]""",
+)
 @click.option(
     "--levels",
     default=",".join(f"{n}:{steps}" for n, steps in Plan.levels),
@@ -62,7 +88,8 @@ def _levels(text: str) -> tuple[tuple[int, int], ...]:
 def train(
     data: str,
     names: tuple[str, ...],
-    network: str,
+    size: str | None,
+    network: str | None,
     levels: str,
     save_every: int,
     threads: int | None,
@@ -89,27 +116,31 @@ def train(
         tune_process(threads)
     source = open_data(data)
     name = name or f"{source.name}-{names[0] if len(names) == 1 else 'family'}"
-    if Path(name).name != name:
-        raise ValueError(f"--name must be a plain name, got {name!r}")
+    if not re.fullmatch(r"\w[\w. +-]{0,99}", name):
+        raise ValueError(f"--name must be a plain name, got {name[:100]!r}")
     training.start_processes()
     fields = source.fields("train")
     statistics = Statistics.of(fields)
     ancestor = None if parent is None else load_checkpoint(parent, folder)
     plan = Plan(
         priors=tuple(pipeline.default_prior(prior, statistics).to_dict() for prior in names),
-        network={"kind": network},
+        network=_network(network, size),
         levels=_levels(levels),
         parent=None if parent is None else manifest_entry(parent, folder)["sha256"],
         **numbers,
     )
     run = training.Training(plan, fields, chosen)
     state, leader = out / f"{name}.state.safetensors", run.rank == 0
-    if state.exists():
-        run.resume(state)
-    elif ancestor is not None:
-        run.begin_with(ancestor.network.state_dict())
-    log = training.LossLog(out / f"{name}.jsonl", run.step) if leader else None
-    with progress_bar(plan.steps, "steps", run.step, hide=not leader) as bar:
+    with ExitStack() as stack:
+        if leader:
+            make_folder(out)
+            stack.enter_context(locked(out / name, "another training writes these files"))
+        if state.exists():
+            run.resume(state)
+        elif ancestor is not None:
+            run.begin_with(ancestor.network.state_dict())
+        log = training.LossLog(out / f"{name}.jsonl", run.step) if leader else None
+        bar = stack.enter_context(progress_bar(plan.steps, "steps", run.step, hide=not leader))
         for progress in run.run(state, save_every):
             bar.update(1)
             if log and (line := log.add(progress)):

@@ -19,9 +19,8 @@ from mldemo.pipeline import prepare
 from mldemo.store.checkpoints import (
     BUNDLE,
     manifest_entry,
+    manifest_update,
     prior_names,
-    read_manifest,
-    write_manifest,
 )
 from mldemo.store.files import write_json
 
@@ -128,15 +127,14 @@ def write_metrics(folder: Path, rows: list[Record]) -> None:
 
     A record of another file than the manifest's raises `ValueError`.
     """
-    manifest = read_manifest(folder)
-    for row in rows:
-        entry = manifest["files"].get(row["checkpoint"], {})
-        if entry.get("sha256") != row["sha256"]:
-            raise ValueError(f"the record of {row['checkpoint']} is of another file")
-        shown = {"fid": row["metrics"]["fid"], "fid_floor": row["floor"]["fid"]}
-        shown |= {k: row[k] for k in ("fid_ratio", "count", "steps")}
-        shown |= {k: row["metrics"][k] for k in ("precision", "recall")}
-        rounded = {k: float(f"{v:.4g}") for k, v in shown.items()}
-        levels = entry.setdefault("metrics", {}).setdefault(row["prior"], {})
-        levels[f"resolution {row['resolution']}"] = rounded
-    write_manifest(folder, manifest)
+    with manifest_update(folder) as manifest:
+        for row in rows:
+            entry = manifest["files"].get(row["checkpoint"], {})
+            if entry.get("sha256") != row["sha256"]:
+                raise ValueError(f"the record of {row['checkpoint']} is of another file")
+            shown = {"fid": row["metrics"]["fid"], "fid_floor": row["floor"]["fid"]}
+            shown |= {k: row[k] for k in ("fid_ratio", "count", "steps")}
+            shown |= {k: row["metrics"][k] for k in ("precision", "recall")}
+            rounded = {k: float(f"{v:.4g}") for k, v in shown.items()}
+            levels = entry.setdefault("metrics", {}).setdefault(row["prior"], {})
+            levels[f"resolution {row['resolution']}"] = rounded

@@ -9,9 +9,9 @@ before both agree, and nothing is ever unpickled.
 
 import hashlib
 import json
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,21 +19,31 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.sde import Schedule
 from mldemo.space.covariance import Prior
 from mldemo.space.priors import prior_from_dict
-from mldemo.store import hub
-from mldemo.store.files import write_json
+from mldemo.store import hub, schema
+from mldemo.store.files import (
+    FileError,
+    brief,
+    locked,
+    make_folder,
+    parse_json,
+    read_bounded,
+    read_json,
+    write_bytes,
+    write_json,
+)
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED = _PACKAGE / "checkpoints"  # where `pip install` puts the bundle; else the repository's
 BUNDLE = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "checkpoints"
 FORMAT = 1
-LARGEST_FILE = 512 * 2**20
+UPDATE_SECONDS = 30.0  # an update of a manifest waits so long for another one
 
 
 class CheckpointError(ValueError):
@@ -73,22 +83,20 @@ class Checkpoint:
 def read_manifest(folder: Path = BUNDLE) -> dict[str, Any]:
     """The manifest of a folder: {"default": name, "files": {name: {file, size, sha256, …}}}."""
     path = folder / "manifest.json"
+    if not path.exists():
+        raise CheckpointError(f"{folder} holds no manifest.json")
     try:
-        manifest = json.loads(path.read_text("utf-8"))
-        files = manifest["files"]
-        if not isinstance(files, dict):
-            raise TypeError("files")
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} holds no manifest.json") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error!r}") from None
+        manifest = read_json(path)
+        schema.check_manifest(manifest, path)
+    except FileError as error:
+        raise CheckpointError(str(error)) from None
     return manifest
 
 
 def checkpoint_names(folder: Path = BUNDLE) -> list[str]:
     """The checkpoints of a folder, the default first."""
     manifest = read_manifest(folder)
-    names = [n for n, entry in manifest["files"].items() if entry.get("kind") == "checkpoint"]
+    names = [n for n, entry in manifest["files"].items() if entry["kind"] == "checkpoint"]
     return sorted(names, key=lambda n: n != manifest.get("default"))
 
 
@@ -125,7 +133,7 @@ def find(name: str, folder: Path = BUNDLE, seconds: float = hub.SECONDS) -> Foun
     """
     deadline = time.monotonic() + seconds
     entry = manifest_entry(name, folder)
-    file = Path(entry["file"]).name
+    file = entry["file"]
     bundled = folder / file
 
     def accept(path: Path) -> bytes:
@@ -150,12 +158,11 @@ def find(name: str, folder: Path = BUNDLE, seconds: float = hub.SECONDS) -> Foun
 
 def _verified(path: Path, entry: dict[str, Any]) -> bytes:
     try:
-        size = path.stat().st_size
-        if size != entry["size"] or size > LARGEST_FILE:
-            raise CheckpointError(f"{path} has {size} bytes, the manifest says {entry['size']}")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+        raw = read_bounded(path, schema.LARGEST_FILE)
+    except FileError as error:
+        raise CheckpointError(str(error)) from None
+    if len(raw) != entry["size"]:
+        raise CheckpointError(f"{path} has {len(raw)} bytes, the manifest says {entry['size']}")
     if hashlib.sha256(raw).hexdigest() != entry["sha256"]:
         raise CheckpointError(f"{path} is damaged: its sha256 is not that of the manifest")
     return raw
@@ -167,15 +174,30 @@ def read_verified(name: str, folder: Path = BUNDLE) -> tuple[bytes, dict[str, An
     return found.raw, found.entry
 
 
-def parse(raw: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (float32) and record of a file's bytes; bad bytes raise `CheckpointError`."""
+def open_tensors(
+    raw: bytes, source: str, key: str = "mldemo"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors of a safetensors file's bytes and the JSON record under a key of its metadata.
+
+    Bytes of anything else raise `CheckpointError`.
+    """
     try:
         tensors = load(raw)
         length = int.from_bytes(raw[:8], "little")
-        header = json.loads(raw[8 : 8 + length])
-        record = json.loads(header.get("__metadata__", {})["mldemo"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        header = parse_json(raw[8 : 8 + length], source)
+        record = parse_json(header["__metadata__"][key], source)
+    except FileError as error:
+        raise CheckpointError(str(error)) from None
+    except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{source} is no checkpoint of mldemo: {error!r}") from None
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{source} is damaged: its record is {str(record)[:60]}")
+    return tensors, record
+
+
+def parse(raw: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors (float32, finite) and record of a checkpoint's bytes, or those of its kind."""
+    tensors, record = open_tensors(raw, source)
     if record.get("format") != FORMAT:
         raise CheckpointError(
             f"{source} has format {record.get('format')!r}, this version reads {FORMAT}"
@@ -189,20 +211,38 @@ def parse(raw: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def assemble(
     name: str, tensors: dict[str, Tensor], record: dict[str, Any], source: str = "bundle"
 ) -> Checkpoint:
-    """Build the network of a record and fill it; missing, extra or misshapen tensors raise."""
+    """Build the network of a record and fill it; missing, extra or misshapen tensors raise.
+
+    The record is first checked against the tensors without allocating anything, so memory is
+    bounded by the size of the file, whatever the record says.
+    """
     from mldemo.networks import build_network
 
     try:
+        schema.check(record, schema.RECORD, name, "its record")
+        weights = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
+        with torch.device("meta"):
+            shapes = build_network(record["network"])
+        shapes.load_state_dict({k: v.to("meta") for k, v in weights.items()}, assign=True)
         network = build_network(record["network"])
+        network.load_state_dict(weights)
         priors = tuple(prior_from_dict(prior) for prior in record["priors"])
         schedule = Schedule(**record["schedule"])
-        statistics = Statistics(tensors["data.mean"], tensors["data.power"])
-        weights = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
-        network.load_state_dict(weights, strict=True)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{name} does not fit its own record: {error}") from None
+        statistics = _statistics(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise CheckpointError(f"{name} does not fit its own record: {brief(error)}") from None
     network.eval().requires_grad_(False)
     return Checkpoint(name, network, priors, statistics, schedule, record, source)
+
+
+def _statistics(tensors: dict[str, Tensor]) -> Statistics:
+    mean, power = tensors["data.mean"], tensors["data.power"]
+    side = mean.shape[-1] if mean.ndim else 0
+    if mean.shape != (1, 1, side, side) or not 8 <= side <= 1024:
+        raise ValueError(f"data.mean must be a field (1, 1, N, N), got {tuple(mean.shape)}")
+    if power.ndim != 1 or not side // 2 <= len(power) <= side or not (power >= 0).all():
+        raise ValueError(f"data.power must hold {side // 2} powers, got {tuple(power.shape)}")
+    return Statistics(mean, power)
 
 
 @lru_cache(maxsize=64)
@@ -238,11 +278,14 @@ def load_statistics(name: str, folder: Path = BUNDLE) -> tuple[Statistics, dict[
     """
     entry = manifest_entry(name, folder)
     try:
-        raw = _verified(folder / Path(entry["file"]).name, entry)
+        raw = _verified(folder / entry["file"], entry)
     except CheckpointError:
         raw = find(name, folder).raw
     tensors, record = parse(raw, name)
-    return Statistics(tensors["data.mean"], tensors["data.power"]), record
+    try:
+        return _statistics(tensors), record
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{name} holds no statistics of its data: {error}") from None
 
 
 def save_checkpoint(
@@ -255,8 +298,10 @@ def save_checkpoint(
     """Write NAME.safetensors (weights in half precision) and enter it into the manifest.
 
     The first checkpoint of a folder is its default; later levels of the same data and prior take
-    over from it.
+    over from it. The entry of a network of one of the two sizes names it as `network_size`.
     """
+    from mldemo.networks.sizes import size_of
+
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in tensors.items()}
     tensors["data.mean"], tensors["data.power"] = statistics.mean, statistics.power
@@ -264,6 +309,8 @@ def save_checkpoint(
     summary = {
         k: record[k] for k in ("data", "priors", "variations", "levels", "network", "seconds")
     }
+    if size := size_of(record["network"]):
+        summary["network_size"] = size
     manifest = _manifest_or_new(folder)
     current = manifest["files"].get(manifest["default"], record)
     default = all(current.get(k) == record[k] for k in ("data", "priors", "network"))
@@ -285,25 +332,30 @@ def write_file(
     default: bool = False,
 ) -> Path:
     """Write a safetensors file and its manifest entry; each is replaced in one move."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"{name}.safetensors"
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata)
-    raw = part.read_bytes()
-    part.chmod(0o644)
-    os.replace(part, path)
-    entry = {"kind": kind, "file": path.name, "size": len(raw)}
-    entry["sha256"] = hashlib.sha256(raw).hexdigest()
-    manifest = _manifest_or_new(folder)
-    if "repo" in manifest:
-        entry["repo"] = None  # the manifest's pin is of the file before
-    manifest["files"][name] = entry | summary
-    if default:
-        manifest["default"] = name
-    write_manifest(folder, manifest)
+    raw = save(tensors, metadata)
+    with manifest_update(folder) as manifest:
+        write_bytes(path, raw)
+        entry: dict[str, Any] = {"kind": kind, "file": path.name, "size": len(raw)}
+        entry["sha256"] = hashlib.sha256(raw).hexdigest()
+        if "repo" in manifest:
+            entry["repo"] = None  # the manifest's pin is of the file before
+        manifest["files"][name] = entry | summary
+        if default:
+            manifest["default"] = name
     return path
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Replace the manifest of a folder in one move."""
-    write_json(folder / "manifest.json", manifest)
+@contextmanager
+def manifest_update(folder: Path) -> Iterator[dict[str, Any]]:
+    """The manifest of a folder, to be changed in place; written in one move at the end.
+
+    Updates by several processes take turns, so none is lost; an exception inside writes nothing.
+    """
+    path = folder / "manifest.json"
+    with locked(path, "another process is changing it", UPDATE_SECONDS):
+        manifest = _manifest_or_new(folder)
+        yield manifest
+        schema.check_manifest(manifest, path)
+        write_json(path, manifest)

@@ -1,24 +1,161 @@
-"""Files that appear whole or not at all."""
+"""Files from outside and files that appear whole; every failure names the path and the reason.
+
+Reading is bounded and takes regular files only, so a device, a FIFO or a file of terabytes is one
+sentence. Writing goes to a temporary file beside the destination, which is then moved there: a
+reader never sees half a file, and what a killed writer left is removed by the next one.
+"""
 
 import json
 import os
-from collections.abc import Callable
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
+from io import BufferedRandom
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+try:
+    import fcntl
+except ImportError:  # Windows, where an open file cannot be removed anyway
+    fcntl = None
+
+# Opening a FIFO without O_NONBLOCK waits for a writer, for ever if there is none; O_BINARY is
+# Windows' own.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+LARGEST_TEXT = 64 * 2**20
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file beside `path`, then move it there; a failure leaves nothing."""
-    part = path.with_name(path.name + ".part")
+class FileError(ValueError):
+    """A file cannot be read or written; the message names it and says why."""
+
+
+def brief(error: BaseException) -> str:
+    """The first two lines of a message; torch names every tensor that does not fit."""
+    return " ".join(" ".join(str(error).splitlines()[:2]).split())
+
+
+@contextmanager
+def explained(path: Path, task: str) -> Iterator[None]:
+    """Turn an `OSError` inside into a `FileError`: PATH cannot be TASK: REASON."""
     try:
-        with part.open("wb") as file:
-            write(file)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise FileError(f"{path} cannot be {task}: {error.strerror or error}") from None
+
+
+def read_bounded(path: Path, largest: int) -> bytes:
+    """The bytes of a regular file of at most `largest` bytes."""
+    with explained(path, "read"):
+        descriptor = os.open(path, _READ)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise FileError(f"{path} cannot be read: it is not a regular file")
+            raw = file.read(largest + 1) if status.st_size <= largest else None
+    if raw is None or len(raw) > largest:
+        raise FileError(f"{path} cannot be read: it has more than {largest} bytes")
+    return raw
+
+
+def parse_json(text: bytes | str, source: object) -> Any:
+    """A JSON value; NaN and infinities, which are none, and deep nesting are refused as well."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise FileError(f"{source} is damaged: it is nested too deeply") from None
+    except ValueError as error:
+        raise FileError(f"{source} is damaged: {error}") from None
+
+
+def read_json(path: Path, largest: int = LARGEST_TEXT) -> Any:
+    """The value of a JSON file."""
+    return parse_json(read_bounded(path, largest), path)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents where they are missing."""
+    with explained(path, "created"):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def write_whole(path: Path, write: Callable[[BufferedRandom], object]) -> None:
+    """Let `write` fill a file beside `path`, then move it there; a failure leaves nothing."""
+    with explained(path, "written"):
+        _remove_abandoned(path)
+        # numpy fills a BufferedWriter behind Python's back and then cannot say why it failed,
+        # hence a file that can be read as well.
+        part, file = _open_part(path)
+        try:
+            with file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _open_part(path: Path) -> tuple[Path, BufferedRandom]:
+    """A new file beside `path`, locked for as long as it is open."""
+    while True:
+        part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+        file = part.open("x+b")
+        if fcntl is None:
+            return part, file
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:  # nobody removed it before it was locked
+            return part, file
+        file.close()
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporary files for `path` whose writers are gone, and with them their locks."""
+    for part in path.parent.glob(f"{escape(path.name)}.*.part"):
+        with suppress(OSError), part.open("rb") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
+
+
+def write_bytes(path: Path, raw: bytes) -> None:
+    """Replace a file in one move."""
+    write_whole(path, lambda file: file.write(raw))
 
 
 def write_json(path: Path, value: Any) -> None:
     """A value as indented JSON."""
-    text = json.dumps(value, indent=1) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def append_line(path: Path, text: str) -> None:
+    """Add a line to a text file."""
+    with explained(path, "written"), path.open("a", encoding="utf-8") as file:
+        file.write(text + "\n")
+
+
+@contextmanager
+def locked(path: Path, owner: str, seconds: float = 0.0) -> Iterator[None]:
+    """Hold PATH.lock; if another process does so for longer than `seconds`, `FileError`.
+
+    The lock ends with the process, however it ends; the empty file stays. `owner` says in the
+    message who holds it.
+    """
+    lock = FileLock(f"{path}.lock", timeout=seconds)
+    with explained(path, "locked"):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise FileError(f"{path} is in use: {owner}") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -14,7 +14,7 @@ from typing import Any
 
 from mldemo.data.sets import DataSet
 from mldemo.store import hub
-from mldemo.store.checkpoints import find, prior_names, read_manifest, write_manifest
+from mldemo.store.checkpoints import find, manifest_update, prior_names, read_manifest
 
 TASK = "unconditional-image-generation"
 CARD = """
@@ -173,7 +173,10 @@ def publish(folder: Path, repo: str, private: bool = False) -> str:
         if not same or (lfs and lfs.sha256 != hashlib.sha256(raw).hexdigest()):
             raise hub.HubError(f"{repo} holds another {path} than was sent; nothing is pinned")
     pin = {"repo": repo, "revision": commit}
-    write_manifest(folder, _unpinned(read_manifest(folder)) | pin)
+    with manifest_update(folder) as manifest:
+        bare = _unpinned(manifest)
+        manifest.clear()
+        manifest.update(bare | pin)
     return commit
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -29,11 +29,23 @@ from mldemo.networks import build_network, complete_record
 from mldemo.space.priors import prior_from_dict
 from mldemo.space.spectral import resample, shift, to_modes
 from mldemo.space.streams import Stream, generator
-from mldemo.store.checkpoints import save_checkpoint
+from mldemo.store import schema
+from mldemo.store.checkpoints import open_tensors, save_checkpoint
+from mldemo.store.files import (
+    FileError,
+    append_line,
+    brief,
+    make_folder,
+    parse_json,
+    read_bounded,
+    write_bytes,
+)
 from mldemo.training.average import Average
 from mldemo.training.families import Family
 from mldemo.training.optimizer import MuonAdamW
 from mldemo.training.plan import Plan, training_times
+
+LARGEST_STATE = LARGEST_LOG = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,8 @@ class Training:
         try:
             self.denoiser.network.load_state_dict(weights)
         except RuntimeError as error:
-            raise ValueError(f"the parent's weights do not fit this network: {error}") from None
+            why = brief(error)
+            raise ValueError(f"the parent's weights do not fit this network: {why}") from None
         self.average.module.load_state_dict(weights)
 
     def _level(self, resolution: int) -> tuple[Tensor, Noise]:
@@ -153,23 +166,32 @@ class Training:
             "step": self.step,
             "seconds": self.seconds,
             "averaged": self.average.steps,
+            "tensors": sorted(tensors),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
+        make_folder(path.parent)
         contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        save_file(contiguous, part, {"training": json.dumps(record)})
-        os.replace(part, path)
+        write_bytes(path, save(contiguous, {"training": json.dumps(record)}))
 
     def resume(self, path: Path) -> None:
-        """Go on from a file of `save`; another plan's file raises `ValueError`."""
-        from safetensors import safe_open
-
-        with safe_open(path, "pt") as file:
-            record = json.loads((file.metadata() or {}).get("training", "null"))
-        if not record or record["plan"] != json.loads(json.dumps(asdict(self.plan))):
+        """Go on from a file of `save`; a damaged one, or another plan's, raises `ValueError`."""
+        try:
+            raw = read_bounded(path, LARGEST_STATE)
+            tensors, record = open_tensors(raw, str(path), "training")
+            schema.check(record, schema.STATE, path)
+            if record["tensors"] != sorted(tensors):
+                raise FileError(f"{path} is damaged: tensors are missing")
+        except ValueError as error:
+            raise ValueError(f"{error}; remove the file to begin anew") from None
+        if record["plan"] != json.loads(json.dumps(asdict(self.plan))):
             raise ValueError(f"{path} belongs to another plan: remove it or choose another folder")
-        tensors = load_file(path)
+        try:
+            self._restore(tensors, record)
+        except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+            raise ValueError(
+                f"{path} does not fit its own plan: {brief(error)}; remove the file to begin anew"
+            ) from None
 
+    def _restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
         def part(name: str) -> dict[str, Tensor]:
             cut = len(name) + 1
             return {k[cut:]: v for k, v in tensors.items() if k.startswith(name + ".")}
@@ -223,9 +245,10 @@ class LossLog:
     def __init__(self, path: Path, step: int, every: int = 20) -> None:
         self.path, self.every = path, every
         self._losses: list[Tensor] = []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text("utf-8").splitlines(True) if path.exists() else []
-        path.write_text("".join(x for x in lines if json.loads(x)["step"] <= step), "utf-8")
+        make_folder(path.parent)
+        lines = _logged(path) if path.exists() else []
+        kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= step]
+        write_bytes(path, "".join(kept).encode())
 
     def add(self, progress: Progress) -> dict[str, Any] | None:
         """Take one step's loss; when enough have come, write a line and return what it says."""
@@ -242,9 +265,22 @@ class LossLog:
             "seconds": round(progress.seconds, 2),
         }
         self._losses.clear()
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_line(self.path, json.dumps(record))
         return record
+
+
+def _logged(path: Path) -> list[dict[str, Any]]:
+    """The lines of a loss log without a last one that a kill cut short."""
+    texts, lines = read_bounded(path, LARGEST_LOG).splitlines(), []
+    for i, text in enumerate(texts):
+        try:
+            line = parse_json(text, path)
+            schema.check(line, {"step": schema.STATE["step"]}, path)
+            lines.append(line)
+        except FileError:
+            if i + 1 < len(texts):
+                raise FileError(f"{path} is no loss log: line {i + 1} is none of it") from None
+    return lines
 
 
 def export(run: Training, folder: Path, name: str, data: str) -> Path:

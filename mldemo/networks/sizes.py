@@ -1,0 +1,20 @@
+"""The two sizes of the family: one for a CPU, one for a GPU or patience."""
+
+from typing import Any
+
+from mldemo.networks import complete_record
+
+SIZES: dict[str, dict[str, Any]] = {
+    "light": {"kind": "ushaped", "modes": 8, "depth": 1, "core_widths": [48, 96]},
+    "large": {"kind": "ushaped", "modes": 12, "depth": 2, "core_widths": [128, 256]},
+}
+
+
+def size_of(record: dict[str, Any]) -> str | None:
+    """The size that a network's record is of; None if it is neither."""
+
+    def plain(options: dict[str, Any]) -> dict[str, Any]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+
+    found = plain(complete_record(record))
+    return next((n for n, r in SIZES.items() if plain(complete_record(r)) == found), None)
