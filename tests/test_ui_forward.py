@@ -180,8 +180,8 @@ def test_a_picture_is_opened_without_an_upload(page: Page, app: str, tmp_path: P
     page.set_input_files(
         f"{TAB} .md-pad-file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"}
     )
-    page.wait_for_selector(f"{TAB} .md-alert:not([hidden])")
-    assert "no picture" in page.inner_text(f"{TAB} .md-alert")
+    page.wait_for_selector(f"{TAB} .md-pad-note:not([hidden])")
+    assert "no picture" in page.inner_text(f"{TAB} .md-pad-note")
 
 
 def test_what_cannot_be_is_said(page: Page, app: str) -> None:
@@ -229,3 +229,79 @@ def test_the_copied_python_gives_the_same_pixels(
     monkeypatch.chdir(tmp_path)
     exec(page.inner_text(f"{TAB} .md-command"), scope)
     np.testing.assert_array_equal(scope["shown"][-1].numpy(), end)
+
+
+def open_picture(page: Page, array: np.ndarray | bytes, name: str = "a.png") -> None:
+    """Give the tab a file."""
+    if isinstance(array, np.ndarray):
+        out = io.BytesIO()
+        Image.fromarray(array).save(out, "PNG")
+        array = out.getvalue()
+    file = {"name": name, "mimeType": "image/png", "buffer": array}
+    page.set_input_files(f"{TAB} .md-pad-file", file)
+
+
+def test_what_is_wrong_with_a_file_is_said_beside_the_sheet(page: Page, app: str) -> None:
+    """In sight, whatever is wrong with it; the picture and the run stay as they were."""
+    page.set_viewport_size({"width": 1280, "height": 720})
+    show(page, app, "&count=1&steps=5&n=16")
+    before, run = pixels(page, ".md-pad"), runs(page)
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+    for name, content in (("notes.jpg", b"text"), ("drawing.png", svg), ("empty.png", b"")):
+        open_picture(page, content, name)
+        note = page.wait_for_selector(f"{TAB} .md-pad-note:not([hidden])")
+        page.wait_for_function(
+            "([e, name]) => document.querySelector(e).textContent.includes(name)",
+            arg=[f"{TAB} .md-pad-note", name],
+        )
+        box = note.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] < 720
+    np.testing.assert_array_equal(pixels(page, ".md-pad"), before)
+    assert runs(page) == run
+
+
+def test_a_light_background_may_be_inverted(page: Page, app: str) -> None:
+    """It is offered for black on white, not for white on black; then the sheet is dark."""
+    show(page, app, "&count=1&steps=5&n=16")
+    dark = np.zeros((64, 64), np.uint8)
+    dark[16:48, 28:36] = 255
+    offer = page.locator(f"{TAB} .md-pad-offer")
+    first = runs(page)
+    open_picture(page, dark)
+    after(page, first)
+    assert not offer.is_visible()
+    second = runs(page)
+    open_picture(page, 255 - dark)
+    offer.click()
+    after(page, second)
+    assert not offer.is_visible()
+    sheet = pixels(page, ".md-pad")
+    assert sheet[:8].mean() < 10 < 245 < sheet[100:150, 120:136].mean()
+
+
+def test_a_coloured_picture_is_grey_on_the_sheet(page: Page, app: str) -> None:
+    """What is drawn there is what the run is given."""
+    show(page, app, "&count=1&steps=5&n=16")
+    first = runs(page)
+    open_picture(page, np.array([[[255, 0, 0]]], np.uint8))
+    after(page, first)
+    colours = page.eval_on_selector(
+        f"{TAB} .md-pad", "c => [...c.getContext('2d').getImageData(9, 9, 1, 1).data]"
+    )
+    assert colours == [76, 76, 76, 255]
+    at_step(page, 0)
+    assert np.abs(pixels(page, ".md-x").astype(int) - 76).max() <= 3  # as WebP keeps it
+
+
+def test_the_region_is_painted_only_where_it_counts(page: Page, app: str) -> None:
+    """After "fill a region" and back it is gone from the sheet, and there again with it."""
+    show(page, app, "&count=1&steps=5&n=16")
+    plain, run = pixels(page, ".md-pad"), runs(page)
+    page.locator("#forward-kind").get_by_label("fill a region").check()
+    after(page, run)
+    marked, run = pixels(page, ".md-pad"), runs(page)
+    assert (marked != plain).mean() > 0.3
+    page.locator("#forward-kind").get_by_label("dissolve, then denoise").check()
+    after(page, run)
+    np.testing.assert_array_equal(pixels(page, ".md-pad"), plain)

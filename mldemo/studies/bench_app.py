@@ -155,7 +155,7 @@ def _visit(folder: Path) -> dict[str, float]:
         first = "drawn.find((d) => d[1] === 'live')[0] - clicked"
         found["seconds_to_live_frame"] = _seconds(page, first)
         for n in (32, 64):
-            page.goto(f"{url}/?tab=watch&n={n}&count={COUNT}&steps={STEPS}")
+            page.goto(f"{url}/?tab=watch&n={n}&count={COUNT}&steps={STEPS}&speed=60")
             page.wait_for_selector(f"{PLAYER}[data-state=finished][data-step='{STEPS}']")
             found[f"frames_per_second_at_{n}_while_the_page_builds"] = _rate(page)
             page.evaluate("drawn.length = 0")

@@ -4,9 +4,11 @@ export const query = () => new URLSearchParams(location.search);
 export const written = (parameters) => "?" + parameters.toString().replaceAll("%2C", ",");
 
 const framed = () => document.referrer.startsWith("https://huggingface.co/"); // by a Space's page
-export function replace(search) {
+export const replace = (search) => go(search, "replaceState");
+export const push = (search) => go(search, "pushState"); // browser Back leads to the one before
+function go(search, how) {
   if (search === location.search) return;
-  history.replaceState(history.state, "", search + location.hash);
+  history[how](history.state, "", search + location.hash);
   if (framed())
     window.parent.postMessage({ queryString: search.slice(1) }, "https://huggingface.co");
 }

@@ -17,7 +17,7 @@ function stroke(c, points) {
 }
 
 export class Chart {
-  // layout(player) -> {x: [lo, hi], y: [lo, hi], logX, logY, label, ticksX?, curves: [...]} or null
+  // layout(player) -> {x: [lo, hi], y: [lo, hi], logX, logY, label, labelY?, ticksX?, curves: [...]} or null
   // a curve: {points: [[x, y], …], ink, dash, name, width?}; moving(player) -> more of them
   constructor(canvas, { layout, moving, under, over }) {
     Object.assign(this, { canvas, layout, moving, under, over });
@@ -55,11 +55,13 @@ export class Chart {
     const { y, logY } = this.plan, { t, b } = this.box, f = logY ? Math.log : (u) => u;
     return b - ((b - t) * (f(v) - f(y[0]))) / (f(y[1]) - f(y[0]) || 1);
   }
-  at(clientX) { // the value of x under the pointer
-    const rect = this.canvas.getBoundingClientRect(), { x, logX } = this.plan;
-    const pixel = ((clientX - rect.left) * this.canvas.width) / rect.width;
-    const share = (pixel - this.box.l) / (this.box.r - this.box.l);
-    return logX ? x[0] * (x[1] / x[0]) ** share : x[0] + share * (x[1] - x[0]);
+  at({ clientX, clientY }) { // the values under the pointer
+    const rect = this.canvas.getBoundingClientRect(), { box, plan } = this;
+    const pixel = (v, from, side) => ((v - from) * this.canvas[side]) / rect[side];
+    const value = ([a, b], log, share) => (log ? a * (b / a) ** share : a + share * (b - a));
+    const x = (pixel(clientX, rect.left, "width") - box.l) / (box.r - box.l);
+    const y = (box.b - pixel(clientY, rect.top, "height")) / (box.b - box.t);
+    return { x: value(plan.x, plan.logX, x), y: value(plan.y, plan.logY, y) };
   }
   #standing(player, w, h, ratio) {
     this.still.width = w;
@@ -68,7 +70,7 @@ export class Chart {
     const size = Math.max(11, Math.min(17, w / ratio / 26)) * ratio;
     this.size = size;
     this.ratio = ratio;
-    this.box = { l: 3.4 * size, r: w - 1.1 * size, t: 0.7 * size, b: h - 3.1 * size };
+    this.box = { l: (plan.labelY ? 4.2 : 3.4) * size, r: w - 1.1 * size, t: 0.7 * size, b: h - 3.1 * size };
     const { box } = this;
     c.font = `${size}px ${ink.font}`;
     this.under?.(c, this, player);
@@ -84,6 +86,13 @@ export class Chart {
       c.fillText(word, this.X(v), box.b + 0.4 * size);
     }
     c.fillText(plan.label, (box.l + box.r) / 2, box.b + 1.7 * size);
+    if (plan.labelY) {
+      c.save();
+      c.translate(0.3 * size, (box.t + box.b) / 2);
+      c.rotate(-Math.PI / 2);
+      c.fillText(plan.labelY, 0, 0);
+      c.restore();
+    }
     c.save();
     c.beginPath();
     c.rect(box.l, box.t, box.r - box.l, box.b - box.t);

@@ -6,3 +6,15 @@ export function make(tag, parent, name = "", words = "") { // an element at the 
   parent.append(e);
   return e;
 }
+// Words in which a ⏮ is drawn, as on the player's button: few fonts have it.
+const ICON = '<svg viewBox="0 0 24 24" role="img" aria-label="to the start" class="md-inline-icon">'
+  + '<path d="M6 5h2v14H6zM20 5v14L9 12z"/></svg>';
+export function write(element, words) {
+  if (element.dataset.words === words) return;
+  element.dataset.words = words;
+  element.replaceChildren();
+  words.split("⏮").forEach((part, i) => {
+    if (i) element.insertAdjacentHTML("beforeend", ICON);
+    element.append(part);
+  });
+}

@@ -1,5 +1,6 @@
 // While a lesson is tried in another tab: a bar with the task that notices when it is done.
 import { keep } from "./address.js";
+import { write } from "./dom.js";
 import { attend } from "./screen.js";
 import { show, shown } from "./tabs.js";
 import { address, load, observe, wanted } from "./lessons.js";
@@ -31,7 +32,7 @@ export async function follow() {
     if (!step) return undefined;
     const { tried } = progress.of(step.id);
     put("name", texts[step.id].title);
-    put("task", texts[step.id].try);
+    write($("task"), texts[step.id].try);
     put("seen", tried ? words.seen : "");
     put("return", tried ? words.reveal : words.return);
     put("close", words.close);

@@ -3,7 +3,7 @@ import { Runner } from "./runner.js";
 import { GLOBAL, query as current } from "./address.js";
 import { dress } from "./lecture.js";
 import { allowed, read, text } from "./fields.js";
-import { choose, ids, isFrozen, link, show, shown, tabOf, thaw, write } from "./tabs.js";
+import { choose, ids, isFrozen, link, show, shown, tabOf, thaw, turn, write } from "./tabs.js";
 
 const named = (spec, list) => Object.fromEntries(spec.fields.map((f, i) => [f.name, list[i]]));
 
@@ -77,8 +77,7 @@ export function stop(id) {
 }
 export function select(id) {
   if (isFrozen() || id === shown()) return [];
-  choose(id);
-  write();
+  turn(id);
   ready(tabOf(id));
   return [];
 }

@@ -107,7 +107,7 @@ export class Player {
   #state(frame) { // what the page can know of it
     const { playing, played } = this.playhead, data = this.root.dataset;
     const now = { frames: String(this.#counted), playing: String(playing), played: String(played) };
-    if (frame) now.step = String(frame.step);
+    if (frame && this.drawn !== frame) data.step = String(frame.step); // of another run, perhaps
     for (const [name, value] of Object.entries(now)) if (data[name] !== value) data[name] = value;
     if (this.root.classList.toggle("md-playing", playing) !== this.shownPlaying) {
       this.shownPlaying = playing;

@@ -16,6 +16,7 @@ export class Runner {
     this.player = new Player(root, view);
     this.tab = module.create({ root, player: this.player, spec, view, runner: this });
     this.values = Object.fromEntries(spec.fields.map((f) => [f.name, f.default]));
+    this.asked = {}; // what the run that is shown was asked for, as texts; none: all defaults
     this.sharing = sharing(this.player, spec.tab, link);
     this.player.changed = () => this.#pace();
     const step = Number(view.get("step") ?? NaN); // a link's step is of the run that it starts
@@ -40,10 +41,15 @@ export class Runner {
     this.tab.idle?.();
     if (!this.tab.idle) this.put("mode", "press Start");
   }
+  address(query) { // of a live run
+    const url = new URL(this.spec.tab, LIVE);
+    for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
+    return url;
+  }
   start(values) {
     this.values = values;
-    const url = new URL(this.spec.tab, LIVE);
-    for (const f of this.spec.fields) url.searchParams.set(f.name, text(values[f.name]));
+    this.asked = Object.fromEntries(this.spec.fields.map((f) => [f.name, text(values[f.name])]));
+    const url = this.address(this.asked);
     this.tab.ask?.(url.searchParams); // what the tab's script sends beside the fields
     this.put("mode", "starting …");
     return this.#play(url, "live");
@@ -144,6 +150,10 @@ export class Runner {
   }
 
   // -------------------------------------------------------------- words
+  words(h) {
+    return (this.tab?.words?.(h) ?? [h.prior + " prior", h.resolution + "²", h.steps + " steps",
+      h.sampler, "seed " + h.seed]).join(" · ");
+  }
   labels() {
     const h = this.player.head, { mode, state } = this.root.dataset;
     if (state === "waiting") return;
@@ -151,9 +161,7 @@ export class Runner {
     const live = mode === "live";
     this.put("mode", live ? "live on " + deviceName(h.device) : "prerecorded");
     this.put("score", h.scoreLabel ?? "");
-    const words = this.tab.words?.(h) ?? [h.prior + " prior", h.resolution + "²", h.steps + " steps",
-      h.sampler, "seed " + h.seed];
-    this.put("what", [...words, ...(state === "stopped" ? ["stopped"] : [])].join(" · "));
+    this.put("what", this.words(h) + (state === "stopped" ? " · stopped" : ""));
     this.put("device", deviceName(h.device) + (live ? "" : ", when recorded"));
     const only = h.levels?.length === 1 ? " only" : "";
     if (h.levels) this.put("checkpoint", h.checkpoint === null ? "none (exact)"

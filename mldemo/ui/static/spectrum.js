@@ -5,7 +5,7 @@ export const shells = (values, last) =>
   Array.from({ length: last }, (_, i) => [i + 1, values[i + 1]]);
 export const lastShell = (player) =>
   Math.max(2, Math.min(player.head.data.prior.length, player.head.data.data.length) - 1);
-export function spectrum(canvas, player, over) {
+export function spectrum(canvas, player, over, more = () => []) { // more: other moving curves
   return player.add(new Chart(canvas, {
     layout: () => {
       const { prior, data } = player.head.data, k = lastShell(player);
@@ -19,7 +19,7 @@ export function spectrum(canvas, player, over) {
       };
     },
     moving: () => [{ points: shells(player.frame().data.power, lastShell(player)), ink: "x", width: 3,
-      name: "x at time t" }],
+      name: "xₜ" }, ...more()],
     over,
   }));
 }

@@ -1,7 +1,7 @@
 // The tabs as the page knows them: their controls' values, what their scripts keep in the URL, and
 // which of them is shown.
 import { text } from "./fields.js";
-import { GLOBAL, query, replace, visible, written } from "./address.js";
+import { GLOBAL, push, query, replace, visible, written } from "./address.js";
 
 const known = new Map(); // id -> {title, fields, values, view, notes, and page.js's own}
 let active = null, frozen = true; // frozen: the URL is still being read
@@ -29,8 +29,24 @@ export function show(id, tries = 40) { // press gradio's own button, as soon as 
 let soon = 0;
 export function write() { // browsers limit how often
   clearTimeout(soon);
-  soon = setTimeout(() => { if (!frozen && active) replace(search()); }, 150);
+  soon = setTimeout(writeNow, 150);
 }
+function writeNow() {
+  clearTimeout(soon);
+  if (!frozen && active) replace(search());
+}
+export function turn(id) { // to another tab: a step in the browser's history, unless it made it
+  const made = (query().get("tab") ?? ids()[0]) === id;
+  if (!made) writeNow();
+  clearTimeout(soon);
+  active = id;
+  if (made) write();
+  else push(search());
+}
+addEventListener("popstate", () => {
+  const id = query().get("tab") ?? ids()[0];
+  if (!frozen && id !== active && known.has(id)) show(id);
+});
 function search() {
   const before = query(), out = new URLSearchParams(), tab = tabOf(active);
   out.set("tab", active);

@@ -2,7 +2,7 @@
 import { Pictures } from "../../static/pictures.js";
 import { diffusion } from "../../static/snr.js";
 import { spectrum } from "../../static/spectrum.js";
-import { REGIONS, Region, SHEET, clear, invert, line, open, pack, unpack } from "./pad.js";
+import { REGIONS, Region, SHEET, clear, invert, line, onLight, open, pack, unpack } from "./pad.js";
 
 const PEN = 15, WAIT = 500; // width on a sheet of 256; ms after the last stroke
 const FOR = { t: ["denoise"], keep: ["extend"], method: ["extend", "inpaint"] };
@@ -57,7 +57,7 @@ export function create({ root, player, view, runner }) {
     c.imageSmoothingEnabled = drawn;
     if (drawn) c.drawImage(ink, 0, 0);
     else if (clean) c.drawImage(clean, 0, 0, SHEET, SHEET);
-    if (region.empty) return;
+    if (region.empty || runner.values.kind !== "inpaint") return;
     const side = SHEET / Math.sqrt(region.cells.length), perRow = SHEET / side;
     c.fillStyle = getComputedStyle(root).getPropertyValue("--md-prior");
     c.globalAlpha = 0.55;
@@ -71,12 +71,18 @@ export function create({ root, player, view, runner }) {
       view.set("picture", drawn ? await pack(ink) : null);
       view.set("region", region.text || null);
     } catch (error) {
-      runner.alert(error.message);
+      say(error.message);
     }
+  }
+  function say(words = "", offer = false) { // beside the sheet, where people look
+    $("pad-note").hidden = !words;
+    $("pad-says").textContent = words;
+    $("pad-offer").hidden = !offer;
   }
   let later = 0;
   function again() { // compute anew, once nothing more is drawn for a moment
     paint();
+    say();
     clearTimeout(later);
     later = setTimeout(async () => {
       await remember();
@@ -121,7 +127,7 @@ export function create({ root, player, view, runner }) {
   const on = (name, action) => $(name).addEventListener("click", action);
   on("pad-new", () => { clear(ink); drawn = true; region.fill(REGIONS.none); tool.value = "draw"; again(); });
   on("pad-digit", () => { drawn = false; again(); });
-  on("pad-invert", () => {
+  for (const name of ["pad-invert", "pad-offer"]) on(name, () => {
     if (!drawn && clean) ink.getContext("2d").drawImage(clean, 0, 0, SHEET, SHEET);
     drawn = true;
     invert(ink);
@@ -136,8 +142,10 @@ export function create({ root, player, view, runner }) {
       await open(ink, file);
       drawn = true;
       again();
+      if (onLight(ink))
+        say("This picture has a light background; the network knows light strokes on a dark one.", true);
     } catch (error) {
-      runner.alert(error.message);
+      say(error.message);
     }
   });
   $("region").addEventListener("change", (event) => {
@@ -169,7 +177,7 @@ export function create({ root, player, view, runner }) {
   const words = view.get("picture");
   const ready = words ? unpack(ink, words).then(() => { drawn = true; paint(); }, () => {
     view.set("picture", null);
-    runner.alert("The picture in the link cannot be read.");
+    say("The picture in the link cannot be read.");
   }) : Promise.resolve();
 
   return {

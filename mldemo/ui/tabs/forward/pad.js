@@ -31,6 +31,24 @@ async function paint(canvas, blob) { // the centre square, on white paper
   c.drawImage(image, (image.width - side) / 2, (image.height - side) / 2, side, side,
     0, 0, SHEET, SHEET);
   image.close();
+  grey(canvas);
+}
+function grey(canvas) { // what is drawn is what is used: luma, ITU-R BT.601, as the server reads it
+  const c = canvas.getContext("2d"), image = c.getImageData(0, 0, SHEET, SHEET), { data } = image;
+  for (let i = 0; i < data.length; i += 4)
+    data.fill(0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2], i, i + 3);
+  c.putImageData(image, 0, 0);
+}
+export function onLight(canvas) { // whether the edge of the sheet, its paper, is light
+  const { data } = canvas.getContext("2d").getImageData(0, 0, SHEET, SHEET);
+  let light = 0, edge = 0;
+  for (let y = 0; y < SHEET; y++)
+    for (let x = 0; x < SHEET; x++) {
+      if (Math.min(x, y, SHEET - 1 - x, SHEET - 1 - y) >= SHEET / 32) continue;
+      edge += 1;
+      light += data[4 * (y * SHEET + x)] > 127;
+    }
+  return light > edge / 2;
 }
 export const unpack = (canvas, words) => paint(canvas, new Blob([fromText(words)]));
 export async function open(canvas, file) {

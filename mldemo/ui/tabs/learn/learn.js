@@ -5,6 +5,7 @@ import { follow, style } from "../../static/guide.js";
 import { address, fill, load, observe, tabTitle, wanted } from "../../static/lessons.js";
 import { maker } from "./maker.js";
 import { Chart, around } from "../../static/chart.js";
+import { write } from "../../static/dom.js";
 
 export function create({ root, player, spec }) {
   const $ = (name) => root.querySelector(".md-" + name), lesson = (name) => $("lesson-" + name);
@@ -91,7 +92,7 @@ function course(root, { steps, text: { words, steps: texts }, progress }, facts,
     lesson("count").textContent = fill(words.step, { i: i + 1, n: steps.length });
     lesson("name").textContent = words_.title;
     lesson("question").textContent = words_.question;
-    lesson("task").textContent = words_.try;
+    write(lesson("task"), words_.try);
     lesson("options").replaceChildren(...words_.options.map((option, value) => {
       const label = made("label", ""), radio = document.createElement("input");
       Object.assign(radio, { type: "radio", name: "md-guess", value, checked: value === progress.of(current.id).guess });

@@ -36,13 +36,15 @@ export function create({ root, player, view, runner }) {
     });
     const words = make("p", below, "md-gap");
     words.innerHTML = `P<sub>${n}</sub> x<sub>${2 * n}</sub><br><b class="md-number">–</b>`;
-    const number = words.querySelector(".md-number");
+    const number = words.querySelector(".md-number"), rate = make("span", words, "md-rate");
     number.dataset.pair = `${head.prior}-${n}`;
     player.add({ draw: () => {
       const gap = player.frame(track + 1)?.readings["gap_" + show.value];
       const text = gap === undefined ? "–" : percent(gap);
       if (number.textContent !== text) number.textContent = text;
-      number.classList.toggle("md-large", gap > 0.2);
+      const coarser = track % head.per_row ? player.frame(track)?.readings["gap_" + show.value] : undefined;
+      const fell = gap >= EXACT && coarser >= EXACT ? `${(gap / coarser).toPrecision(2)} × the one before` : "";
+      if (rate.textContent !== fell) rate.textContent = fell;
     } });
   }
   function build(heads, rows, per) {
@@ -71,4 +73,5 @@ export function create({ root, player, view, runner }) {
     words: (h) => [h.prior + " prior and white noise", h.steps + " steps", h.sampler, "seed " + h.seed],
   };
 }
-const percent = (v) => (v < 0.0001 ? (100 * v).toExponential(0) : (100 * v).toPrecision(2)) + " %";
+const EXACT = 1e-5; // single precision does not tell less from nothing
+const percent = (v) => (v < EXACT ? "0 % to rounding" : Number((100 * v).toPrecision(2)) + " %");

@@ -124,7 +124,7 @@ export function create({ root, player, spec, view }) {
         ["calls, 20 steps", (s) => Math.round(s.seconds_20_steps / s.seconds_per_call)],
         ["CPU s", (s) => s.seconds_20_steps.toPrecision(2)],
       ].map(([name, value]) => [name, ...samplers.map(([, s]) => value(s))]));
-    table("slopes", "W₂(η, η_N): slope from N = 32 to 256", ["exponent s", "measured", "theory −(s − 1)"],
+    table("slopes", "W₂ from the noise to its part on level N: slope from N = 32 to 256", ["exponent s", "measured", "theory −(s − 1)"],
       study.discretisation.rows.map((r) => [r.exponent, signed(r.slope), signed(r.theory)]));
   }
 

@@ -1,59 +1,82 @@
-// Watch: two sheets of pictures, the spectrum with a band to brush, the map of SNR.
+// Watch: two sheets of pictures, the spectrum and the map of SNR, a band of frequencies for all.
+import { band as bandOf } from "./band.js";
 import { filtered } from "./fft.js";
 import { Chart, octaves } from "../../static/chart.js";
+import { make } from "../../static/dom.js";
 import { Pictures } from "../../static/pictures.js";
+import { Pin } from "../../static/pin.js";
 import { diffusion, ratio } from "../../static/snr.js";
-import { lastShell, spectrum } from "../../static/spectrum.js";
+import { lastShell, shells, spectrum } from "../../static/spectrum.js";
 
-export function create({ root, player, spec, view }) {
+const SHEETS = { x: "x<sub>t</sub>", x0: "x̂<sub>0</sub>" };
+
+export function create({ root, player, spec, view, runner }) {
   const $ = (name) => root.querySelector(".md-" + name);
-  const band = readBand(view.get("band"));
-  const kept = new WeakMap(); // frame -> filtered pictures, of the present band
+  const band = bandOf({ root, player, view });
+  player.remarks.push(band.words);
+  diffusion(player, (k) => band.gain(k) > 0);
 
   // -------------------------------------------------------------- pictures
-  const inside = (k) => k >= band.low - 0.5 && k < band.high + 0.5;
-  const gain = (k) => Number(inside(k) === (band.kind === "only"));
-  function pick(name) {
-    return () => {
-      const frame = player.frame(), { resolution: n, count } = player.head;
-      if (band.kind === "all") return { grey: frame[name], n, count, key: frame[name] };
-      const tag = `${band.kind} ${band.low} ${band.high}`;
-      let made = kept.get(frame);
-      if (made?.tag !== tag) kept.set(frame, (made = { tag }));
-      made[name] ??= filtered(frame.data[name], n, gain);
-      return { grey: made[name], n, count, key: made[name] };
-    };
+  const kept = new WeakMap(); // frame -> pictures of the band that was shown last
+  function pick(frame, name, head) {
+    const { resolution: n, count } = head, whole = frame.data[name], { key } = band;
+    if (!key) return { grey: whole, n, count, key: whole };
+    let made = kept.get(frame);
+    if (made?.key !== key) kept.set(frame, (made = { key }));
+    made[name] ??= filtered(whole, n, band.gain);
+    return { grey: made[name], n, count, key: made[name] };
   }
-  diffusion(player, (k) => band.kind === "all" || gain(k) > 0);
-  for (const name of ["x", "x0"]) {
-    const choose = pick(name);
-    player.add(new Pictures($(name), () => {
-      const frame = player.frame();
-      frame[name] ??= frame.data[name];
-      return choose();
-    }));
+  for (const name of Object.keys(SHEETS))
+    player.add(new Pictures($(name), () => pick(player.frame(), name, player.head)));
+
+  // -------------------------------------------------------------- the run beside
+  const sheets = Object.entries(SHEETS).map(([name, title]) => {
+    const figure = make("figure", $("watch"), "md-beside");
+    figure.dataset.hide = name;
+    $("watch").insertBefore(figure, root.querySelector(".md-charts"));
+    const caption = make("figcaption", figure), box = make("div", figure, "md-picture");
+    const canvas = make("canvas", box, `md-beside-${name}`);
+    canvas.setAttribute("role", "img");
+    player.add(new Pictures(canvas, () => pin.frame && pick(pin.frame, name, pin.kept.head)));
+    return { figure, caption, canvas, title };
+  });
+  const pin = new Pin({ root, player, view, spec }, runner, () => {
+    for (const { figure, caption, canvas, title } of sheets) {
+      figure.hidden = !pin.kept;
+      if (!pin.kept) continue;
+      caption.innerHTML = `<b>${title}</b> pinned: `;
+      caption.append(difference());
+      caption.title = pin.kept.words;
+      canvas.setAttribute("aria-label", `Pinned run: ${pin.kept.words}`);
+    }
+    powers.begin();
+  });
+  function difference() { // in what the pinned run differs from the one that is shown
+    const now = player.head ? [player.head.scoreLabel, ...runner.words(player.head).split(" · ")] : [];
+    const { head, words } = pin.kept;
+    const own = [head.scoreLabel, ...words.split(" · ")].filter((w) => !now.includes(w));
+    return own.join(" · ") || "the same";
   }
+  for (const { figure } of sheets) figure.hidden = true;
 
   // -------------------------------------------------------------- spectrum
   const last = () => lastShell(player);
+  const beside = () => (pin.frame ? [{
+    points: shells(pin.frame.data.power, Math.min(last(), pin.frame.data.power.length - 1)),
+    ink: "four", width: 2, dash: [3, 3], name: "pinned xₜ",
+  }] : []);
   const powers = spectrum($("s"), player, (c, chart) => {
-    if (band.kind === "all") return;
-    const { box } = chart, edge = (k) => Math.max(box.l, Math.min(box.r, chart.X(Math.max(1, k))));
-    const [a, b] = [band.low < 1 ? box.l : edge(band.low - 0.5), edge(band.high + 0.5)];
-    c.globalAlpha = 0.18;
-    c.fillStyle = player.ink.accent;
-    if (band.kind === "only") c.fillRect(a, box.t, b - a, box.b - box.t);
-    else {
-      c.fillRect(box.l, box.t, a - box.l, box.b - box.t);
-      c.fillRect(b, box.t, box.r - b, box.b - box.t);
-    }
-    c.globalAlpha = 1;
-  });
+    const { box } = chart;
+    const at = (k) => (k < 1 ? box.l : k === Infinity ? box.r
+      : Math.max(box.l, Math.min(box.r, chart.X(k))));
+    band.shade(c, at, (a, b) => c.fillRect(a, box.t, b - a, box.b - box.t));
+  }, beside);
+  band.watch($("s"), (event) => powers.at(event).x, last);
 
   // -------------------------------------------------------------- the map of SNR
-  player.add(new Chart($("map"), {
+  const map = player.add(new Chart($("map"), {
     layout: () => ({
-      x: [0, player.steps], y: [1, last()], logY: true, label: "step",
+      x: [0, player.steps], y: [1, last()], logY: true, label: "step", labelY: "frequency |k|",
       ticksX: evenly(player.steps), ticksY: octaves([1, last()]), noGrid: true, curves: [],
     }),
     under: (c, chart) => {
@@ -75,57 +98,14 @@ export function create({ root, player, spec, view }) {
     },
     over: (c, chart) => {
       const x = chart.X(player.frame().step), { box } = chart;
+      const at = (k) => (k < 1 ? box.b : k === Infinity ? box.t
+        : Math.max(box.t, Math.min(box.b, chart.Y(k))));
+      band.shade(c, at, (a, b) => c.fillRect(box.l, b, box.r - box.l, a - b));
       c.fillStyle = player.ink.ink;
       c.fillRect(Math.min(x, box.r - 1) - chart.ratio, box.t, 2.5 * chart.ratio, box.b - box.t);
     },
   }));
-
-  // -------------------------------------------------------------- the band
-  const kind = $("band-kind"), low = $("band-low"), high = $("band-high");
-  function shown(write = true) {
-    kind.value = band.kind;
-    low.value = band.low;
-    high.value = band.high;
-    const off = band.kind === "all";
-    low.disabled = high.disabled = off;
-    $("band-note").textContent = off ? ""
-      : `The pictures are ${kind.value === "only" ? "of this band alone" : "without this band"}; grey is zero.`;
-    if (write) view.set("band", off ? null : `${band.kind}-${band.low}-${band.high}`);
-    player.redraw(true);
-  }
-  kind.addEventListener("change", () => { band.kind = kind.value; shown(); });
-  for (const box of [low, high]) {
-    box.addEventListener("change", () => shown(false)); // what could not be used goes
-    box.addEventListener("input", () => {
-      const [a, b] = [Math.round(low.valueAsNumber), Math.round(high.valueAsNumber)];
-      if (!(a >= 0 && b >= a && b <= 128)) return; // still being typed
-      band.low = a;
-      band.high = b;
-      if (band.kind === "all") band.kind = "only";
-      shown();
-    });
-  }
-  let from = null;
-  const canvas = $("s"), shell = (event) => Math.round(Math.max(1, Math.min(last(), powers.at(event.clientX))));
-  canvas.addEventListener("pointerdown", (event) => {
-    if (!powers.plan) return;
-    from = shell(event);
-    canvas.setPointerCapture(event.pointerId);
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (from === null) return;
-    const to = shell(event);
-    if (to === from && band.kind === "all") return;
-    [band.low, band.high] = [Math.min(from, to), Math.max(from, to)];
-    if (band.low === 1) band.low = 0; // the mean lies left of a logarithmic axis
-    if (band.kind === "all") band.kind = "only";
-    shown();
-  });
-  const drop = () => { from = null; };
-  canvas.addEventListener("pointerup", drop);
-  canvas.addEventListener("pointercancel", drop);
-  canvas.addEventListener("dblclick", () => { band.kind = "all"; shown(); });
-  shown(false);
+  band.watch($("map"), (event) => map.at(event).y, last);
 
   // -------------------------------------------------------------- words
   function changed(values) {
@@ -134,14 +114,9 @@ export function create({ root, player, spec, view }) {
     note.textContent = note.hidden ? "" : `No checkpoint was trained with the ${values.prior} prior `
       + "yet. Choose one of the exact scores, or another prior.";
   }
-  return { changed };
+  return { changed, begin: () => { if (pin.kept) pin.changed(); } };
 }
 
-function readBand(text) {
-  const found = /^(only|without)-(\d{1,3})-(\d{1,3})$/.exec(text ?? "");
-  if (!found || Number(found[2]) > Number(found[3])) return { kind: "all", low: 0, high: 3 };
-  return { kind: found[1], low: Number(found[2]), high: Number(found[3]) };
-}
 function evenly(steps) {
   const every = [1, 2, 5, 10, 20, 50].find((e) => steps / e <= 6) ?? 50, out = [];
   for (let i = 0; i <= steps; i += every) out.push([i, String(i)]);
