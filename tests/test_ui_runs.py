@@ -130,11 +130,10 @@ def test_runs_with_other_steps_are_pinned_at_the_same_time(app: str, page: Page)
     tab = Tab(page, app, "watch", f"{SMALL}&steps=6")
     tab.end()
     end = tab.pictures("x", 16)
-    page.click(f"{tab.root} .md-pin")
-    run = tab.facts()["run"]
-    page.get_by_label("number input for Steps").fill("12")
-    page.get_by_label("number input for Steps").press("Tab")
-    page.wait_for_selector(f'{tab.root}[data-state=finished]:not([data-run="{run}"])')
+    pinned = "score-gaussian*n-16*count-4*seed-3*steps-6"
+    tab = Tab(page, app, "watch", f"{SMALL}&steps=12&pin={pinned}")
+    tab.finished()
+    page.wait_for_selector(f"{tab.root}.md-pinned")
     page.focus(tab.root)
     page.keyboard.press("Home")
     for _ in range(6):

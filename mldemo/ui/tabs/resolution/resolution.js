@@ -37,13 +37,14 @@ export function create({ root, player, view, runner }) {
     const words = make("p", below, "md-gap");
     words.innerHTML = `P<sub>${n}</sub> x<sub>${2 * n}</sub><br><b class="md-number">–</b>`;
     const number = words.querySelector(".md-number"), rate = make("span", words, "md-rate");
+    rate.title = "How much less it is than on grids half as fine";
     number.dataset.pair = `${head.prior}-${n}`;
     player.add({ draw: () => {
       const gap = player.frame(track + 1)?.readings["gap_" + show.value];
       const text = gap === undefined ? "–" : percent(gap);
       if (number.textContent !== text) number.textContent = text;
       const coarser = track % head.per_row ? player.frame(track)?.readings["gap_" + show.value] : undefined;
-      const fell = gap >= EXACT && coarser >= EXACT ? `${(gap / coarser).toPrecision(2)} × the one before` : "";
+      const fell = gap >= EXACT && coarser >= EXACT ? `× ${(gap / coarser).toPrecision(2)}` : "";
       if (rate.textContent !== fell) rate.textContent = fell;
     } });
   }

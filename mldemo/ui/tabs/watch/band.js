@@ -27,6 +27,8 @@ export function band({ root, player, view }) {
     view.set("band", kind === "all" ? null : `${kind}-${chosen.low}-${chosen.high}`);
     show();
   }
+  const group = `md-band-${Math.random()}`; // gradio's copy of the page must not share it
+  for (const box of kinds) box.name = group;
   for (const box of kinds) box.addEventListener("change", () => choose({ kind: box.value }));
   for (const box of [low, high]) {
     box.addEventListener("change", () => choose({})); // what could not be used goes
