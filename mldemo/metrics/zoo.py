@@ -22,7 +22,7 @@ from mldemo.store.checkpoints import (
     manifest_update,
     prior_names,
 )
-from mldemo.store.files import write_json
+from mldemo.store.files import read_json, write_json
 
 CHUNK = 50  # images computed at once; a sample does not depend on it
 Record = dict[str, Any]
@@ -65,7 +65,7 @@ class Records:
         self.path, self.rows = path, []
         if path is not None and path.exists():
             try:
-                self.rows = json.loads(path.read_text("utf-8"))["evaluations"]
+                self.rows = read_json(path)["evaluations"]
                 if not all(isinstance(row["checkpoint"], str) for row in self.rows):
                     raise TypeError("checkpoint")
             except (OSError, ValueError, KeyError, TypeError) as error:

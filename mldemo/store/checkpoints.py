@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors files that carry all one needs to sample from them.
+"""Checkpoints: safetensors files that hold everything needed to sample from them.
 
 A file holds the averaged weights, the data's mean and radial spectrum, and under the metadata key
 "mldemo" a JSON record: network, prior with every parameter, schedule, levels and steps trained,
@@ -52,7 +52,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A loaded checkpoint: D(x, t), the record of how it came about, where the file was.
+    """A loaded checkpoint: D(x, t), the record of its training, and the source of the file.
 
     `source` is "cache", "hub" or "bundle".
     """
@@ -116,7 +116,7 @@ def manifest_entry(name: str, folder: Path = BUNDLE) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Found:
-    """The verified bytes of a file, its manifest entry, where it was, and what failed before."""
+    """The verified bytes of a file, its manifest entry, its source, and the failures before it."""
 
     raw: bytes
     entry: dict[str, Any]
@@ -272,7 +272,7 @@ def load_checkpoint(
 
 
 def load_statistics(name: str, folder: Path = BUNDLE) -> tuple[Statistics, dict[str, Any]]:
-    """Only the data's mean and spectrum, and the record: quick, without any network.
+    """The data's mean and spectrum, and the record, without building the network.
 
     A whole copy in the folder is taken before the Hub is asked, since the page is built with it.
     """

@@ -1,8 +1,9 @@
-"""The Hugging Face Hub as one of the places where a file may be: soon, or a reason why not.
+"""Files from the Hugging Face Hub within a deadline, or the reason why there is none.
 
 The client checks sizes and nothing else, retries for minutes, and returns whatever its cache
-holds. So every download runs in a thread that is given up after a deadline, what comes back is
-verified by the caller, and a Hub that failed is left alone for a while.
+holds. Every download therefore runs in a thread that is abandoned after a deadline, the
+caller verifies what it returns, and after a failure the Hub is not asked for some minutes.
+`README.md` beside this file says how to configure it.
 """
 
 import os
@@ -58,7 +59,7 @@ class Pin:
 
 
 def configure_client() -> None:
-    """Tell the client not to phone home and not to wait long, before anybody imports it."""
+    """Turn off the telemetry of the client and shorten its time limits, before it is imported."""
     for name, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
 
@@ -72,19 +73,19 @@ def client() -> Any:
 
 
 def own_token() -> bool:
-    """Whether the user's own token may be shown: only if MLDEMO_HUB_TOKEN says so."""
+    """Whether the user's own token may be sent: only if MLDEMO_HUB_TOKEN says so."""
     return os.environ.get("MLDEMO_HUB_TOKEN", "").lower() in ("1", "true", "yes")
 
 
 def check_repo(repo: str, origin: str) -> str:
-    """A repository's id; anything else raises `HubError` that names where it came from."""
+    """The id of a repository; anything else raises `HubError`, which names its origin."""
     if not isinstance(repo, str) or not REPO_ID.fullmatch(repo) or len(repo) > 96:
         raise HubError(f"{origin} must look like OWNER/NAME, got {str(repo)[:100]!r}")
     return repo
 
 
 def pinned(manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Pin | None:
-    """Where on the Hub a file is: as its entry says, else its manifest; None: nowhere.
+    """The repository and revision that hold a file, by its entry or else its manifest, or None.
 
     The environment variable MLDEMO_HUB_REPO=OWNER/NAME[@REVISION] has the last word; empty, it
     turns the Hub off. Without a revision it means the manifest's, if that is the same repository,
@@ -107,7 +108,7 @@ def pinned(manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Pin | None:
 
 
 def cached(pin: Pin, file: str) -> Path:
-    """What the client's cache holds under that revision and name, good or bad."""
+    """The path in the client's cache under that revision and name; its bytes are unverified."""
     client()
     from huggingface_hub import try_to_load_from_cache
 
@@ -165,9 +166,9 @@ def _check_pause(pin: Pin) -> None:
 
 
 def _download(pin: Pin, file: str, size: int, accept: Callable[[Path], bytes]) -> bytes:
-    """Ask once, briefly, then let the client download: by itself it would ask for minutes.
+    """Ask once with a short limit, then let the client download; alone it retries for minutes.
 
-    The client returns what its cache holds, however bad; only then is it told to download anew.
+    The client returns what its cache holds, even if damaged; the download is then forced.
     """
     client()
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -193,7 +194,7 @@ def _download(pin: Pin, file: str, size: int, accept: Callable[[Path], bytes]) -
 
 
 def in_background(job: Callable[[], T]) -> Future[T]:
-    """Run a job in a daemon thread: it may be given up, and the process may end before it."""
+    """Run a job in a daemon thread, which may be abandoned and does not keep the process alive."""
     outcome: Future[T] = Future()
 
     def work() -> None:

@@ -9,7 +9,6 @@ CPU seconds are those of the process, so that a busy machine does not decide. A 
 each level is measured first; it turns the budget into steps.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +27,7 @@ from mldemo.pipeline import Run, default_prior
 from mldemo.request import GUIDANCE, Request
 from mldemo.space.noise import unit_modes
 from mldemo.space.spectral import to_modes
-from mldemo.store.files import write_json
+from mldemo.store.files import read_json, write_json
 from mldemo.training.loop import Training
 from mldemo.training.plan import Plan, training_times
 
@@ -87,7 +86,7 @@ def study(
     base = Plan(priors=(prior,))
     kept = state / "costs.json" if state else None
     if kept and kept.exists():
-        costs = {int(k): v for k, v in json.loads(kept.read_text("utf-8")).items()}
+        costs = {int(k): v for k, v in read_json(kept).items()}
     else:
         costs = step_costs(base, fields, [16, 32, 64])
         keep(kept, costs)
@@ -98,7 +97,7 @@ def study(
         slug = "-".join(map(str, shares))
         kept = state / f"{slug}.json" if state else None
         if kept and kept.exists():
-            yield name, json.loads(kept.read_text("utf-8"))
+            yield name, read_json(kept)
             continue
         file = state / f"{slug}.safetensors" if state else None
         curve = _strategy(plan, fields, test, reference, count, file)
@@ -128,7 +127,7 @@ def _strategy(
     if state is not None and state.exists():
         run.resume(state)
         assert curve_file is not None
-        curve = json.loads(curve_file.read_text("utf-8"))
+        curve = read_json(curve_file)
     spent = curve[-1]["cpu_seconds"] if curve else 0.0
     start = time.process_time()
     every = max(1, plan.steps // POINTS)

@@ -8,7 +8,6 @@ prior for all. (In runs so short the decay of the averaged weights is still warm
 changes nothing.)
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from mldemo.metrics.evaluation import Reference
 from mldemo.pipeline import default_prior
 from mldemo.request import GUIDANCE
 from mldemo.space.priors import PRIORS
+from mldemo.store.files import read_json
 from mldemo.studies.multilevel import VALIDATION, keep, samples, step_costs, validation_loss
 from mldemo.training.loop import Training
 from mldemo.training.plan import Plan
@@ -138,7 +138,7 @@ def _kept(state: Path | None, name: str, compute: Callable[[], Any]) -> Any:
     """What the state holds under a name, or else is computed now and kept there."""
     path = state / f"{name}.json" if state else None
     if path and path.exists():
-        return json.loads(path.read_text("utf-8"))
+        return read_json(path)
     value = compute()
     keep(path, value)
     return value

@@ -27,10 +27,12 @@ from mldemo.pipeline import Frame, Run, pixels, prepare
 from mldemo.request import SCORES, Request
 from mldemo.space.spectral import radial_power
 from mldemo.store.checkpoints import BUNDLE
+from mldemo.store.files import make_folder, read_bounded, write_bytes
 from mldemo.ui.programs import run_command, run_program
 
 MAGIC = b"MLDEMO3\n"
 RECORDING = Path(__file__).parent / "static" / "recordings" / "bessel.bin"
+LARGEST_RECORDING = 256 * 2**20
 Record = tuple[dict[str, Any], dict[str, np.ndarray]]
 END: Record = ({"kind": "end", "last": True}, {})
 _KINDS = {"uint8": "u1", "float32": "f4"}
@@ -156,11 +158,9 @@ class Recording:
 
 def write_recording(run: Run, path: Path) -> Path:
     """Compute a run and write its records behind `MAGIC`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    make_folder(path.parent)
     records = [encode(*record) for record in run_records(run)]
-    part.write_bytes(b"".join([MAGIC, *records]))
-    part.replace(path)
+    write_bytes(path, b"".join([MAGIC, *records]))
     return path
 
 
@@ -176,7 +176,7 @@ def record(
 
 def read_recording(path: Path) -> Recording:
     """Read what `record` wrote; anything else raises `ValueError`."""
-    raw = Path(path).read_bytes()
+    raw = read_bounded(Path(path), LARGEST_RECORDING)
     if not raw.startswith(MAGIC):
         raise ValueError(f"{path} is no recording of mldemo")
     try:
