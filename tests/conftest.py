@@ -37,9 +37,9 @@ def strokes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def idx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 300 training and 60 test images, the former gzipped as MNIST is."""
+    """A folder with 960 training and 60 test images, the former gzipped as MNIST is."""
     folder = tmp_path_factory.mktemp("idx")
-    for part, count, seed in (("train", 300, 0), ("t10k", 60, 1)):
+    for part, count, seed in (("train", 960, 0), ("t10k", 60, 1)):
         images, labels = strokes(count, seed)
         for what, array in (("images-idx3", images), ("labels-idx1", labels)):
             raw, name = idx_bytes(array), f"{part}-{what}-ubyte"

@@ -89,7 +89,7 @@ def test_convolutions_see_a_torus() -> None:
 def fitted(idx_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fit, Path]:
     """A classifier of the drawn strokes, trained for seconds, and the folder it was saved in."""
     folder = tmp_path_factory.mktemp("classifier")
-    fit = Fit(IdxFolder(idx_folder), epochs=8, width=4)
+    fit = Fit(IdxFolder(idx_folder), epochs=6, width=4)
     losses = [epoch.loss for epoch in fit]
     assert losses[-1] < losses[0] / 3
     fit.save(folder)
@@ -122,6 +122,20 @@ def test_equal_seeds_give_equal_weights(idx_folder: Path) -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_the_two_halves_share_nothing(idx_folder: Path) -> None:
+    """Neither images nor first weights; together they are the training part."""
+    data = IdxFolder(idx_folder)
+    one, two = (Fit(data, half=half) for half in (1, 2))
+    together = torch.empty(880, 1, 32, 32)
+    together[::2], together[1::2] = one.fields, two.fields
+    torch.testing.assert_close(together, data.fields("train", 32))
+    assert not torch.equal(one.network.head.weight, two.network.head.weight)
+    assert (one.record["seed"], two.record["seed"]) == (0, 1)
+    assert one.record["trained_on"] == 440
+    with pytest.raises(ValueError, match="half must be 1 or 2, got 0"):
+        Fit(data, half=0)
+
+
 def test_bad_wishes_and_labels_are_refused(idx_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="epochs must be from 1 to 1000, got 0"):
         Fit(IdxFolder(idx_folder), epochs=0)
@@ -130,7 +144,7 @@ def test_bad_wishes_and_labels_are_refused(idx_folder: Path, tmp_path: Path) -> 
     folder = Path(shutil.copytree(idx_folder, tmp_path / "idx"))
     shutil.copy(folder / "t10k-labels-idx1-ubyte", folder / "train-labels-idx1-ubyte")
     (folder / "train-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(ValueError, match=r"holds 300 train images, but labels \(60,\)"):
+    with pytest.raises(ValueError, match=r"holds 960 train images, but labels \(60,\)"):
         Fit(IdxFolder(folder))
     (folder / "train-labels-idx1-ubyte").unlink()
     with pytest.raises(ValueError, match="has no labels of its train part"):
@@ -151,23 +165,26 @@ def test_only_classifiers_are_loaded_as_such(fitted: tuple[Fit, Path], tmp_path:
             load_classifier("wrong", tmp_path)
 
 
-def test_the_classifier_of_the_data_comes_first(fitted: tuple[Fit, Path]) -> None:
-    """Then MNIST's from the bundle, as a fixed map; an unknown name lists the known ones."""
+def test_the_classifiers_of_the_data_come_first(fitted: tuple[Fit, Path]) -> None:
+    """Then MNIST's from the bundle, as a fixed map, each for its half."""
     fit, folder = fitted
     own = classifier.classifier_name(fit.data.name)
     assert find_classifier(fit.data.name, folder) == (folder, own)
+    assert find_classifier(fit.data.name, folder, 2) == (BUNDLE, "mnist-classifier-2")
     assert find_classifier("pebbles", folder) == (BUNDLE, "mnist-classifier")
-    assert find_classifier("pebbles", folder, own) == (folder, own)
-    with pytest.raises(CheckpointError, match=r"no classifier huh is there, only: .*mnist-clas"):
-        find_classifier("mnist", folder, "huh")
+    assert classifier.classifier_name("pebbles", 2) == "pebbles-classifier-2"
+    with pytest.raises(ValueError, match="half must be 1 or 2, got 3"):
+        find_classifier("mnist", folder, 3)
 
 
-def test_the_shipped_classifier() -> None:
-    """Small, 98 % by its record on both kinds of input; and it is sure of most generated
-    digits of the bundle, and calls them the same when they are band-limited to H_16."""
-    network, record = load_classifier("mnist-classifier")
-    assert min(record["accuracy"].values()) >= 0.98 and record["tested_on"] == 1000
-    assert manifest_entry("mnist-classifier")["size"] <= 1e6
+@pytest.mark.parametrize("name", ["mnist-classifier", "mnist-classifier-2"])
+def test_the_shipped_classifiers(name: str) -> None:
+    """Small, 98 % by their records on both kinds of input; and they are sure of most generated
+    digits of the bundle, and call them the same when they are band-limited to H_16."""
+    network, record = load_classifier(name)
+    assert min(record["accuracy"].values()) >= 0.98 and record["tested_on"] == 5000
+    assert record["trained_on"] == 27_500 and record["half"] == (2 if name.endswith("2") else 1)
+    assert manifest_entry(name)["size"] <= 1e6
     digits = parse(read_verified("digits-generated")[0], "digits")[0]["fields"]
     chance = network(digits).softmax(1)
     assert set(chance.argmax(1).tolist()) == set(range(10))

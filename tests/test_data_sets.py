@@ -26,7 +26,7 @@ def test_the_split() -> None:
     assert validation[:5].tolist() == [3, 9, 20, 32, 49]
     order = np.random.Generator(np.random.Philox(key=[2303, 4772])).permutation(60_000)
     np.testing.assert_array_equal(validation, np.sort(order[:5000]))
-    for count in (60_000, 300, 11, 0):
+    for count in (60_000, 960, 11, 0):
         train, validation = split(count)
         assert len(validation) == count // 12
         np.testing.assert_array_equal(np.sort(np.concatenate([train, validation])), range(count))
@@ -34,12 +34,12 @@ def test_the_split() -> None:
 
 
 def test_parts_of_a_folder(idx_folder: Path) -> None:
-    """275 and 25 of the 300 files of train-*, 60 of t10k-*; labels go with their images."""
+    """880 and 80 of the 960 images of train-*, 60 of t10k-*; labels go with their images."""
     data, plain = IdxFolder(idx_folder), Whole(idx_folder)
-    assert [data.count(part) for part in sets.PARTS] == [275, 25, 60]
+    assert [data.count(part) for part in sets.PARTS] == [880, 80, 60]
     everything, labels = plain.fields(resolution=16), plain.labels("train")
     assert labels is not None
-    for part, chosen in zip(("train", "validation"), split(300), strict=True):
+    for part, chosen in zip(("train", "validation"), split(960), strict=True):
         assert torch.equal(data.fields(part, 16), everything[chosen])
         own = data.labels(part)
         assert own is not None and torch.equal(own, labels[chosen])
@@ -127,7 +127,7 @@ def test_one_class_is_a_data_set(
             return 0.1 * Bessel().draw(5, indices, resolution or 32) + light - 0.5
 
         def labels(self, part: str) -> torch.Tensor:
-            return torch.arange(self.count(part)) % 2
+            return torch.arange(self.count(part)) // 2 % 2
 
     def run(*words: object) -> str:
         monkeypatch.setattr(sys, "argv", ["mldemo", *map(str, words)])
@@ -137,8 +137,10 @@ def test_one_class_is_a_data_set(
     there = ("--checkpoints", tmp_path)
     run("train", "--data", "clouds", "--levels", "8:2,16:2", "--batch", 4, "--out", tmp_path)
     assert manifest_entry("clouds-bessel-16", tmp_path)["data"] == "clouds"
-    fit = json.loads(run("classifier", "--data", "clouds", "--epochs", 20, "--width", 2, *there))
-    assert fit["accuracy"]["32"] == 1
+    for half in (1, 2):
+        words = ("--half", half, "--epochs", 60, "--width", 4)
+        fit = json.loads(run("classifier", "--data", "clouds", *words, *there))
+        assert fit["accuracy"]["32"] == 1
     words = ("--resolution", 16, "--steps", 1, "--count", 20)
     *_, row = map(
         json.loads, run("evaluate", "--all", "--data", "clouds", *words, *there).splitlines()

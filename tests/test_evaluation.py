@@ -6,8 +6,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from conftest import idx_bytes, strokes
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -18,6 +20,7 @@ from mldemo.metrics import zoo
 from mldemo.metrics.classifier import Fit
 from mldemo.metrics.evaluation import Reference, common_level
 from mldemo.metrics.settings import Settings
+from mldemo.metrics.table import table
 from mldemo.pipeline import prepare
 from mldemo.request import Request
 from mldemo.space.spectral import multiplicity, resample, to_modes
@@ -27,19 +30,37 @@ QUICK = {"steps": 2, "count": 60}
 
 
 @pytest.fixture(scope="module")
-def bundle(tiny_bundle: Path, idx_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny checkpoint, which was trained on "strokes", and a classifier of the strokes."""
-    folder = tmp_path_factory.mktemp("evaluated") / "bundle"
-    shutil.copytree(tiny_bundle, folder)
-    fit = Fit(IdxFolder(idx_folder), epochs=6, width=4)
-    list(fit)
-    fit.save(folder)
+def strokes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """More strokes: 1,200 training images, so that 100 are held out, and 60 test images."""
+    folder = tmp_path_factory.mktemp("data") / "strokes"
+    folder.mkdir()
+    for part, count, seed in (("train", 1200, 10), ("t10k", 60, 11)):
+        images, labels = strokes(count, seed)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(idx_bytes(images))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
     return folder
 
 
 @pytest.fixture(scope="module")
-def reference(bundle: Path, idx_folder: Path) -> Reference:
-    return Reference.of(str(idx_folder), bundle)
+def data(strokes_folder: Path) -> IdxFolder:
+    return IdxFolder(strokes_folder)
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Path, data: IdxFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint, which was trained on "strokes", and two classifiers of the strokes."""
+    folder = tmp_path_factory.mktemp("evaluated") / "bundle"
+    shutil.copytree(tiny_bundle, folder)
+    for half in (1, 2):
+        fit = Fit(data, epochs=3, width=4, half=half)
+        list(fit)
+        fit.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(bundle: Path, data: IdxFolder) -> Reference:
+    return Reference(data, bundle)
 
 
 @pytest.fixture
@@ -58,44 +79,78 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     return call
 
 
-def test_all_training_images_are_their_own_floor(reference: Reference, idx_folder: Path) -> None:
-    """Every metric equals its floor, the ratio is 1, and memorising is seen: distance 0."""
-    found = reference.evaluate(IdxFolder(idx_folder).fields("train"))
-    assert found["fid_ratio"] == pytest.approx(1, rel=1e-3)
-    assert found["metrics"] == pytest.approx(found["floor"], rel=1e-3)
+def test_the_floor_is_of_unseen_images(reference: Reference, data: IdxFolder) -> None:
+    """Mean and spread are those of the five draws, by hand. All of them are training images:
+    memorising is seen, distance 0."""
+    level, draws = reference.level(32), reference.draws(40)
+    assert len(draws) == 5
+    fids = [
+        metrics.frechet_distance(level.unseen_features[0][i], level.test_features[0])
+        for i in draws
+    ]
+    found = reference.evaluate(data.fields("validation", 32)[draws[0]])
+    assert found["metrics"]["fid"] == pytest.approx(fids[0], rel=1e-3)
+    assert found["floor"]["fid"] == pytest.approx(np.mean(fids), rel=1e-6)
+    assert found["floor_sd"]["fid"] == pytest.approx(np.std(fids, ddof=1), rel=1e-6)
+    assert 0 < found["floor_sd"]["fid"] < found["floor"]["fid"]
+    assert found["fid_ratio"] == found["metrics"]["fid"] / found["floor"]["fid"]
     assert found["nearest"]["ratio"] == pytest.approx(0, abs=1e-3)
-    assert len(found["floor_fids"]) == 1
+
+
+def test_draws_have_the_classes_of_the_test_part(reference: Reference, data: IdxFolder) -> None:
+    """To one image, without repetition, and no two are the same."""
+    labels, test = data.labels("validation"), data.labels("test")
+    assert labels is not None and test is not None
+    draws = reference.draws(30)
+    for draw in draws:
+        assert len(draw.unique()) == 30
+        counts = np.bincount(labels[draw], minlength=4)
+        assert (np.abs(counts - np.bincount(test, minlength=4) / 2) < 1).all()
+    assert len({tuple(sorted(draw.tolist())) for draw in draws}) == 5
+
+
+def test_unseen_means_unseen(reference: Reference, data: IdxFolder) -> None:
+    """The floor is of the validation part; the classifiers trained on halves of the other."""
+    torch.testing.assert_close(reference.unseen, data.fields("validation", 32))
+    assert len(reference.training) == 1200
+    for half in (1, 2):
+        own = Fit(data, 1, half=half)
+        torch.testing.assert_close(own.fields, data.fields("train", 32)[half - 1 :: 2])
+
+
+def test_what_is_chosen_is_chosen_on_the_validation_part(bundle: Path, data: IdxFolder) -> None:
+    """Half of it stands for the test data, the other half gives the floor."""
+    choosing = Reference(data, bundle, "validation")
+    held = data.fields("validation")
+    torch.testing.assert_close(choosing.test, held[::2])
+    torch.testing.assert_close(choosing.unseen, data.fields("validation", 32)[1::2])
+    assert choosing.described["part"] == "validation" and choosing.described["test"] == 50
+    with pytest.raises(ValueError, match="compared with test or validation, got 'train'"):
+        Reference(data, bundle, "train")
 
 
 @pytest.mark.parametrize("resolution", [16, 32, 64])
 def test_test_images_are_at_no_distance_from_themselves(
-    reference: Reference, idx_folder: Path, resolution: int
+    reference: Reference, data: IdxFolder, resolution: int
 ) -> None:
-    """On every level: data are restricted like samples. The floor is the mean of four sets."""
-    test = IdxFolder(idx_folder).fields("test", resolution)
-    found = reference.evaluate(test)
-    assert found["metrics"]["fid"] == pytest.approx(0, abs=1e-4)
-    assert found["metrics"]["sliced_wasserstein"] == pytest.approx(0, abs=1e-4)
+    """On every level and under both maps: data are restricted like samples."""
+    found = reference.evaluate(data.fields("test", resolution))
+    for name in ("fid", "fid_second", "sliced_wasserstein"):
+        assert found["metrics"][name] == pytest.approx(0, abs=1e-4)
+        assert found["floor"][name] > 0.01
     assert found["metrics"]["precision"] == found["metrics"]["recall"] == 1
     assert found["nearest"]["ratio"] == pytest.approx(1, rel=1e-3)
     assert all(abs(row["decibel"] or 0) < 0.01 for row in found["spectrum"])
-    assert len(found["floor_fids"]) == 4
-    assert found["floor"]["fid"] == pytest.approx(sum(found["floor_fids"]) / 4)
-    assert found["floor"]["fid"] > 0.01
 
 
-def test_the_floor_by_hand(reference: Reference, idx_folder: Path) -> None:
-    """At 16: both restricted to H_16, then brought to 32; first of the four sets."""
-    data = IdxFolder(idx_folder)
-    train, test = (resample(data.fields(part, 16), 32) for part in ("train", "test"))
-    features = reference.classifier.features_of
-    expected = metrics.frechet_distance(features(train[:60]), features(test))
-    found = reference.evaluate(IdxFolder(idx_folder).fields("test", 16))
-    assert found["floor_fids"][0] == pytest.approx(expected, rel=1e-3)
-    wide = metrics.frechet_distance(
-        features(IdxFolder(idx_folder).fields("train", 32)[:60]),
-        features(IdxFolder(idx_folder).fields("test", 32)),
-    )
+def test_a_level_by_hand(reference: Reference, data: IdxFolder) -> None:
+    """At 16: both restricted to H_16, then brought to 32."""
+    chosen, features = reference.draws(60)[0], reference.classifiers[1].features_of
+    unseen, test = (resample(data.fields(p, 16), 32) for p in ("validation", "test"))
+    expected = metrics.frechet_distance(features(unseen[chosen]), features(test))
+    found = reference.floor(16, 60)[0]["fid_second"]
+    assert found == pytest.approx(expected, rel=1e-3)
+    wide = reference.floor(32, 60)[0]["fid_second"]
     assert abs(wide / expected - 1) > 1e-2, "the restriction makes no difference here"
 
 
@@ -112,31 +167,33 @@ def test_common_level_is_restriction_then_prolongation() -> None:
     torch.testing.assert_close(common_level(x, 32), whole)
 
 
-def test_fields_are_not_scaled_one_by_one(reference: Reference, idx_folder: Path) -> None:
+def test_fields_are_not_scaled_one_by_one(reference: Reference, data: IdxFolder) -> None:
     """Twice the contrast is another data set for every metric that has a scale."""
-    found = reference.evaluate(2 * IdxFolder(idx_folder).fields("test", 32))
+    found = reference.evaluate(2 * data.fields("test", 32))
     for name in ("fid", "energy_distance", "sliced_wasserstein", "paper_sw"):
         assert found["metrics"][name] > 3 * found["floor"][name], name
     assert [row["decibel"] for row in found["spectrum"][:3]] == pytest.approx([6.02] * 3, abs=0.1)
 
 
 def test_dropped_kinds_cost_recall_and_not_precision(
-    reference: Reference, idx_folder: Path
+    reference: Reference, data: IdxFolder
 ) -> None:
     """Ten test images six times each: all in the data's support, which they do not cover."""
-    few = IdxFolder(idx_folder).fields("test", 32)[:10].repeat(6, 1, 1, 1)
+    few = data.fields("test", 32)[:10].repeat(6, 1, 1, 1)
     found = reference.evaluate(few)
     assert found["metrics"]["precision"] == 1
     assert found["metrics"]["recall"] < 0.5 < found["floor"]["recall"]
 
 
 def test_too_many_samples_have_no_floor(reference: Reference) -> None:
-    with pytest.raises(ValueError, match="at most the 275 training images of the floor, got 301"):
-        reference.evaluate(torch.randn(301, 1, 16, 16))
+    with pytest.raises(ValueError, match=r"at most about \d+, for the floor is drawn .* got 101"):
+        reference.evaluate(torch.randn(101, 1, 16, 16))
 
 
-def test_another_data_sets_classifier_is_said_to_be_one(idx_folder: Path) -> None:
-    assert Reference.of(str(idx_folder)).described["features"] == "fixed map of other data"
+def test_another_data_sets_classifiers_are_said_to_be_that(idx_folder: Path) -> None:
+    described = Reference.of(str(idx_folder)).described
+    assert described["features"] == "fixed map of other data"
+    assert described["classifiers"] == ["mnist-classifier", "mnist-classifier-2"]
 
 
 def test_a_record_is_the_pipelines_samples_measured(bundle: Path, reference: Reference) -> None:
@@ -148,7 +205,7 @@ def test_a_record_is_the_pipelines_samples_measured(bundle: Path, reference: Ref
     assert record["metrics"] == pytest.approx(reference.evaluate(fields)["metrics"], rel=1e-3)
     entry = read_manifest(bundle)["files"]["tiny"]
     assert record["sha256"] == entry["sha256"] and record["trained_on"] == "strokes"
-    assert record["features"] == "own" and record["classifier_accuracy"].keys() == {"16", "32"}
+    assert record["features"] == "own" and len(record["classifier_accuracy"]) == 2
     assert record["fid_ratio"] == record["metrics"]["fid"] / record["floor"]["fid"]
 
 
@@ -156,11 +213,11 @@ WORDS = ("--checkpoint", "tiny", "--resolution", "8,16:40", "--steps", 2, "--cou
 
 
 def test_records_are_kept_while_they_are_current(
-    run, bundle: Path, idx_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run, bundle: Path, strokes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second run samples nothing; other settings are added; another file replaces."""
     folder, out = shutil.copytree(bundle, tmp_path / "bundle"), tmp_path / "zoo.json"
-    words = (*WORDS, "--data", idx_folder, "--checkpoints", folder, "--json", out)
+    words = (*WORDS, "--data", strokes_folder, "--checkpoints", folder, "--json", out)
     code, text, said = run(*words)
     assert code == 0, said
     first = [json.loads(line) for line in text.splitlines()]
@@ -194,47 +251,88 @@ def test_records_are_kept_while_they_are_current(
 
 
 def test_all_takes_the_checkpoints_of_the_data(
-    run, bundle: Path, idx_folder: Path, tmp_path: Path
+    run, bundle: Path, strokes_folder: Path, tmp_path: Path
 ) -> None:
     """A folder of the right name is held against; of another name, it says so and goes on."""
-    strokes = tmp_path / "strokes"
-    shutil.copytree(idx_folder, strokes)
+    other = shutil.copytree(strokes_folder, tmp_path / "other")
     words = ("--all", "--resolution", 16, "--steps", 1, "--count", 8, "--checkpoints", bundle)
-    code, text, said = run(*words, "--data", idx_folder, "--data", strokes, "--table")
-    assert code == 0 and f"no checkpoint here was trained on {idx_folder.name}" in said
-    assert "| `tiny` | bessel | strokes |" in text
+    code, text, said = run(*words, "--data", other, "--data", strokes_folder, "--table")
+    assert code == 0 and "no checkpoint here was trained on other" in said
+    assert "60 test images of strokes" in text and "| `tiny` | bessel | 1.25 |" in text
 
 
-def _row(name: str, resolution: int, ratio: float, count: int = 1000) -> dict:
-    row = {"checkpoint": name, "prior": "bessel", "data": "d", "resolution": resolution}
-    return row | {"fid_ratio": ratio, "count": count, "levels": [[16, 10], [32, 10]]}
+def test_kept_records_are_shown_without_data(
+    run, bundle: Path, strokes_folder: Path, tmp_path: Path
+) -> None:
+    """Those that were asked for; none of a checkpoint that is another file by now."""
+    folder, out = shutil.copytree(bundle, tmp_path / "bundle"), tmp_path / "records.json"
+    there = ("--checkpoints", folder, "--json", out)
+    words = (*WORDS, "--guidance", 1, "--guidance", 1.5, *there)
+    measured = run(*words, "--data", strokes_folder)[1]
+    assert len(measured.splitlines()) == 4
+    assert run(*words)[1] == measured
+    assert run(*words, "--table")[1] == run(*words, "--data", strokes_folder, "--table")[1]
+    few = run(*WORDS, "--guidance", 1.5, *there)[1].splitlines()
+    assert few == [row for row in measured.splitlines() if json.loads(row)["guidance"] == 1.5]
+    code, text, said = run(*WORDS, "--guidance", 1, "--prior", "fno", *there)
+    assert code == 2 and not text and "there is no record of this; name the --data" in said
+    manifest = read_manifest(folder)
+    manifest["files"]["tiny"]["sha256"] = "0" * 64
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert run(*words)[0] == 2
+
+
+def _row(name: str, resolution: int, fid: float, count: int = 2000, **more: object) -> dict:
+    names = ("fid", "fid_second", "precision", "recall", "vendi_features", "energy_distance")
+    row = {"checkpoint": name, "prior": "bessel", "data": "d", "part": "test", "test": 5000}
+    row |= {"resolution": resolution, "count": count, "steps": 20, "sampler": "dpmpp2m"}
+    row |= {"guidance": 1.0, "levels": [[16, 10], [32, 10]], "features": "own", "draws": 5}
+    row |= {"metrics": dict.fromkeys(names, 0.25) | {"fid": fid}, "nearest": {"ratio": 1.02}}
+    row |= {"floor": dict.fromkeys(names, 1.5), "floor_sd": dict.fromkeys(names, 0.12)}
+    return row | more
 
 
 def test_the_table() -> None:
-    rows = [_row("a", 16, 2.04), _row("a", 64, 3.96), _row("b", 32, 7.0, 300)]
-    lines = zoo.table(rows).splitlines()
-    assert lines[:4] == [
-        "| checkpoint | prior | data | 16 | 32 | 64 |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| `a` | bessel | d | 2.0 |  | *4.0* |",
-        "| `b` | bessel | d |  | 7.0 (300) |  |",
+    rows = [_row("a", 16, 9.9), _row("a", 16, 2.04), _row("a", 64, 3.96), _row("b", 32, 7.0)]
+    rows += [_row("b", 128, 5.0, 1000, guidance=1.25)]
+    lines = table(rows).splitlines()
+    assert lines[0].startswith("FID against 5,000 test images of d; dpmpp2m, 20 steps.")
+    assert lines[2:8] == [
+        "| checkpoint | prior | guidance | 16² (2,000) | 32² (2,000) | 64² (2,000) "
+        "| 128² (1,000) |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| floor: unseen images |  |  | 1.5 ± 0.1 | 1.5 ± 0.1 | 1.5 ± 0.1 | 1.5 ± 0.1 |",
+        "| `a` | bessel | 1 | 2.0 |  | *4.0* |  |",
+        "| `b` | bessel | 1 |  | 7.0 |  |  |",
+        "| `b` | bessel | 1.25 |  |  |  | *5.0* |",
     ]
+    assert lines[11] == (
+        "| `a` | bessel | 1 | 16² | 2.0 | 1.5 ± 0.1 | 0.2 | 1.5 ± 0.1 | 0.25 | 1.50 ± 0.12 "
+        "| 0.25 | 1.50 ± 0.12 | 0.2 | 1.5 ± 0.1 | 1.02 |"
+    )
+    other = table([_row("m", 16, 9.0, features="fixed map of other data")]).splitlines()
+    assert other[0].startswith("Energy distance against 5,000")
+    assert other[5] == "| `m` | bessel | 1 | 0.2500 |"
 
 
 def test_figures_enter_the_manifest_and_nothing_else_changes(
-    run, bundle: Path, idx_folder: Path, tmp_path: Path
+    run, bundle: Path, strokes_folder: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(bundle, tmp_path / "bundle")
     before = read_manifest(folder)
-    words = (*WORDS, "--data", idx_folder, "--checkpoints", folder, "--record")
+    words = (*WORDS, "--data", strokes_folder, "--checkpoints", folder, "--record")
     code, text, _ = run(*words)
     assert code == 0
     rows, after = [json.loads(line) for line in text.splitlines()], read_manifest(folder)
     written = after["files"]["tiny"].pop("metrics").pop("bessel")
     assert after == before
-    assert written.keys() == {"resolution 8", "resolution 16"}
-    assert written["resolution 16"]["fid"] == pytest.approx(rows[1]["metrics"]["fid"], rel=1e-3)
-    assert written["resolution 16"]["count"] == 40
+    assert written.keys() == {"resolution 8, guidance 1.25", "resolution 16, guidance 1.25"}
+    figures, row = written["resolution 16, guidance 1.25"], rows[1]
+    assert figures["fid"] == pytest.approx(row["metrics"]["fid"], rel=1e-3)
+    assert figures["fid_floor"] == pytest.approx(row["floor"]["fid"], rel=1e-3)
+    assert figures["fid_second_floor_sd"] == pytest.approx(row["floor_sd"]["fid_second"], rel=1e-3)
+    assert figures["nearest_ratio"] == pytest.approx(row["nearest"]["ratio"], rel=1e-3)
+    assert figures["count"] == 40
     rows[0]["sha256"] = "0" * 64
     with pytest.raises(ValueError, match="record of tiny is of another file"):
         zoo.write_metrics(folder, rows)
@@ -246,7 +344,7 @@ def test_figures_enter_the_manifest_and_nothing_else_changes(
         (("--checkpoint", "tiny", "--all"), "one of the two"),
         ((), "one of the two"),
         (("--checkpoint", "huge"), "no checkpoint is called 'huge'"),
-        (("--checkpoint", "idx0-classifier"), "not a checkpoint"),
+        (("--checkpoint", "strokes-classifier"), "not a checkpoint"),
         (
             ("--checkpoint", "tiny", "--prior", "fno", "--count", 60),
             "was trained with bessel, not with fno",
@@ -256,15 +354,14 @@ def test_figures_enter_the_manifest_and_nothing_else_changes(
         (("--checkpoint", "tiny", "--resolution", "16:7"), "from 8 to 4096 to evaluate, got 7"),
         (("--checkpoint", "tiny", "--resolution", "256", "--steps", 999), "pixel evaluations"),
         (("--checkpoint", "tiny", "--count", "1"), "not a whole number from 8 to 4096"),
-        (("--checkpoint", "tiny", "--count", "301"), "at most the 275 training images"),
-        (("--checkpoint", "tiny", "--classifier", "tiny"), "no classifier tiny is there"),
+        (("--checkpoint", "tiny", "--count", "301"), "at most about"),
         (("--checkpoint", "tiny", "--json", "/nowhere/a.json"), "does not exist: '/nowhere'"),
     ],
 )
 def test_bad_wishes_get_one_sentence(
-    run, bundle: Path, idx_folder: Path, words: tuple, sentence: str
+    run, bundle: Path, strokes_folder: Path, words: tuple, sentence: str
 ) -> None:
-    code, text, said = run(*words, "--data", idx_folder, "--checkpoints", bundle)
+    code, text, said = run(*words, "--data", strokes_folder, "--checkpoints", bundle)
     assert code == 2 and not text
     assert sentence in said and said.count("\n") == 1
 

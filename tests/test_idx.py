@@ -26,7 +26,7 @@ def test_idx_is_read_back(tmp_path: Path, packed: bool) -> None:
 
 def test_labels_are_read_too(idx_folder: Path) -> None:
     labels = read_part(idx_folder, "train", "labels-idx1")
-    assert labels.shape == (300,)
+    assert labels.shape == (960,)
     assert set(labels) == {0, 1, 2, 3}
 
 

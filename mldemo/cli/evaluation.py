@@ -2,19 +2,19 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
 
+from mldemo import studies
 from mldemo.cli.options import (
     DATA,
     Whole,
     bundle_option,
     device_option,
-    guidance_option,
     progress_bar,
     say,
 )
@@ -24,28 +24,34 @@ from mldemo.machine import choose_device
 from mldemo.metrics import zoo
 from mldemo.metrics.evaluation import Reference
 from mldemo.metrics.settings import SMALLEST_COUNT, Settings
-from mldemo.request import LARGEST_COUNT
+from mldemo.metrics.table import table as markdown
+from mldemo.request import GUIDANCE, LARGEST_COUNT, LARGEST_GUIDANCE
 from mldemo.space.priors import PRIORS
 from mldemo.space.streams import LARGEST_SEED
 from mldemo.store.checkpoints import checkpoint_names, manifest_entry
 
-ONE, EVERY = "32", "16,32,64,128:300"  # resolutions by default
+ONE, EVERY = "32", "16,32,64,128:1000"  # resolutions by default
+RECORDS = Path(studies.__file__).parent / "evaluation.json"  # those that are shipped
 
 
 @click.command()
 @click.option("--data", required=True, help=f"With labels: {DATA}.")
-@click.option("--epochs", type=Whole(1, 1000), default=16)
+@click.option("--half", type=Whole(1, 2), default=1, help="of the training images, every other")
+@click.option("--epochs", type=Whole(1, 1000), default=6)
 @click.option("--width", type=Whole(1, 64), default=16, help="channels of the first layer")
-@click.option("--seed", type=Whole(0, LARGEST_SEED), default=0)
+@click.option("--seed", type=Whole(0, LARGEST_SEED), help="[default: 0 and 1 for the halves]")
 @bundle_option
-def classifier(data: str, epochs: int, width: int, seed: int, folder: Path) -> None:
-    """Train the small classifier whose features `evaluate` looks through.
+def classifier(
+    data: str, half: int, epochs: int, width: int, seed: int | None, folder: Path
+) -> None:
+    """Train one of the two small classifiers whose features `evaluate` looks through.
 
-    Writes DATA-classifier.safetensors into --checkpoints, with its accuracy on the test part.
+    Writes DATA-classifier.safetensors (half 2: DATA-classifier-2) into --checkpoints, with its
+    accuracy on the test part.
     """
     from mldemo.metrics.classifier import Fit
 
-    fit = Fit(open_data(data), epochs, seed, width)
+    fit = Fit(open_data(data), epochs, seed, width, half)
     with progress_bar(epochs, "epochs") as bar:
         for epoch in fit:
             bar.update(1)
@@ -80,26 +86,37 @@ def parse_levels(text: str, count: int) -> list[tuple[int, int]]:
     help=f"[default: {ONE}; with --all {EVERY}]",
 )
 @click.option("--steps", type=Whole(1, LARGEST_STEPS), default=20)
-@guidance_option
-@click.option("--count", type=Whole(SMALLEST_COUNT, LARGEST_COUNT), default=1000)
+@click.option(
+    "--guidance",
+    "weights",
+    type=click.FloatRange(0, LARGEST_GUIDANCE),
+    multiple=True,
+    help=f"may be repeated  [default: {GUIDANCE}; with --all 1 and {GUIDANCE}]",
+)
+@click.option("--count", type=Whole(SMALLEST_COUNT, LARGEST_COUNT), default=Settings.count)
 @click.option("--seed", type=Whole(0, LARGEST_SEED), default=0)
 @click.option(
     "--data",
     "sources",
-    required=True,
     multiple=True,
-    help=f"{DATA}; may be repeated",
+    help=f"{DATA}; may be repeated.  [default: nothing is measured, only records are shown]",
 )
-@click.option("--classifier", "eye", metavar="NAME", help="[default: the data set's own]")
+@click.option(
+    "--part",
+    type=click.Choice(["test", "validation"]),
+    default="test",
+    help="Report on test; where something is chosen, choose it on validation.",
+)
 @device_option
 @bundle_option
 @click.option(
     "--json",
     "out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Keep the records here; what is there already and still current is not measured again.",
+    help="Keep the records here; what is there already and still current is not measured again."
+    "  [default: nowhere; without --data those of the bundle]",
 )
-@click.option("--table", is_flag=True, help="print a Markdown table instead of JSON lines")
+@click.option("--table", is_flag=True, help="print Markdown tables instead of JSON lines")
 @click.option("--record", is_flag=True, help="enter the figures into the manifest")
 def evaluate(
     names: tuple[str, ...],
@@ -107,11 +124,11 @@ def evaluate(
     priors: tuple[str, ...],
     levels: str | None,
     steps: int,
-    guidance: float,
+    weights: tuple[float, ...],
     count: int,
     seed: int,
     sources: tuple[str, ...],
-    eye: str | None,
+    part: str,
     device: str,
     folder: Path,
     out: Path | None,
@@ -120,34 +137,90 @@ def evaluate(
 ) -> None:
     """Sample from checkpoints and measure how near the samples are to test data.
 
-    FID and precision/recall on classifier features, energy distance, sliced Wasserstein, Vendi
-    score, each with its floor (training images in place of the samples); the spectrum, and the
-    distance to the nearest training image.
+    FID through two classifiers, precision and recall, energy distance, sliced Wasserstein, Vendi
+    score, each with its floor (class-matched draws of unseen images in place of the samples); the
+    spectrum, and the distance to the nearest training image. Without --data the records that are
+    kept are shown, as far as their checkpoints are those of the bundle.
     """
     if every == bool(names):
         raise ValueError("--checkpoint NAME or --all is needed, one of the two")
     if out is not None and not out.parent.is_dir():
         raise ValueError(f"--json names a folder that does not exist: {str(out.parent)!r}")
     pairs = parse_levels(levels or (EVERY if every else ONE), count)
+    weights = weights or ((1.0, GUIDANCE) if every else (GUIDANCE,))
     wishes = [
-        Settings(n, steps=steps, count=own, seed=seed, guidance=guidance) for n, own in pairs
+        Settings(n, steps=steps, count=own, seed=seed, guidance=g)
+        for n, own in pairs
+        for g in weights
     ]
-    where, records, rows = choose_device(device), zoo.Records(out), []
-    for source, chosen in _by_source(sources, names, folder):
-        reference = Reference.of(source, folder, eye)
-        for name, prior in _with_priors(chosen, priors, every, folder):
-            for wish in (replace(wish, prior=prior) for wish in wishes):
-                row = records.current(zoo.identity(name, wish, reference, folder))
-                if row is None:
-                    row = _measure(name, wish, reference, where, folder)
-                    records.add(row)
-                rows.append(row)
-                if not table:
-                    say(row)
+    if sources:
+        records = zoo.Records(out)
+        rows = _measured(
+            (
+                (source, name, replace(wish, prior=prior))
+                for source, chosen in _by_source(sources, names, folder)
+                for name, prior in _with_priors(chosen, priors, every, folder)
+                for wish in wishes
+            ),
+            records,
+            part,
+            choose_device(device),
+            folder,
+        )
+    else:
+        rows = _kept(zoo.Records(out or RECORDS), names, priors, wishes, part, folder)
+    found = []
+    for row in rows:
+        found.append(row)
+        if not table:
+            say(row)
     if table:
-        click.echo(zoo.table(rows))
+        click.echo(markdown(found))
     if record:
-        zoo.write_metrics(folder, rows)
+        zoo.write_metrics(folder, found)
+
+
+def _measured(
+    cells: Iterator[tuple[str, str, Settings]],
+    records: zoo.Records,
+    part: str,
+    device: torch.device,
+    folder: Path,
+) -> Iterator[zoo.Record]:
+    """The record of every (data, checkpoint, settings), from the file or measured now."""
+    opened = lru_cache(maxsize=1)(Reference.of)
+    for source, name, wish in cells:
+        reference = opened(source, folder, part)
+        row = records.current(zoo.identity(name, wish, reference, folder))
+        if row is None:
+            row = _measure(name, wish, reference, device, folder)
+            records.add(row)
+        yield row
+
+
+def _kept(
+    records: zoo.Records,
+    names: tuple[str, ...],
+    priors: tuple[str, ...],
+    wishes: list[Settings],
+    part: str,
+    folder: Path,
+) -> list[zoo.Record]:
+    """The records that are of the folder's checkpoints and of what was asked for."""
+
+    def asked(row: zoo.Record) -> bool:
+        settings = [asdict(wish) | {"prior": row["prior"]} for wish in wishes]
+        return (
+            (not names or row["checkpoint"] in names)
+            and (not priors or row["prior"] in priors)
+            and row["part"] == part
+            and any(each.items() <= row.items() for each in settings)
+        )
+
+    rows = list(filter(asked, records.of_files(folder)))
+    if not rows:
+        raise ValueError("there is no record of this; name the --data to measure it")
+    return rows
 
 
 def _by_source(
@@ -180,7 +253,7 @@ def _with_priors(
 
 def _measure(
     name: str, wish: Settings, reference: Reference, device: torch.device, folder: Path
-) -> dict[str, Any]:
+) -> zoo.Record:
     with progress_bar(wish.count, f" of {name}, {wish.prior}, {wish.resolution}") as bar:
         for step in zoo.evaluate(name, wish, reference, device, folder):
             if isinstance(step, dict):

@@ -9,7 +9,7 @@ from mldemo.metrics.distances import (
     spectrum_error,
     wasserstein_1d,
 )
-from mldemo.metrics.features import coverage, frechet_distance, vendi_score, whitening
+from mldemo.metrics.features import coverage, frechet_distance, vendi_score
 
 __all__ = [
     "band_powers",
@@ -22,5 +22,4 @@ __all__ = [
     "spectrum_error",
     "vendi_score",
     "wasserstein_1d",
-    "whitening",
 ]

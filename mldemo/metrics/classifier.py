@@ -156,23 +156,36 @@ def accuracy(network: Classifier, fields: Tensor, labels: Tensor) -> float:
 class Fit:
     """The training of a data set's classifier, from the data to a verified file.
 
-    Iterate over it to train; `save` then rounds the weights to half precision, measures the
-    accuracy of the rounded ones on the test part, and writes both.
+    There are two: one sees every other image of the training part, from the first (`half` 1) or
+    from the second (2), so that they share neither images nor, by default, the seed, which is
+    half - 1. Iterate over it to train; `save` then rounds the weights to half precision, measures
+    the accuracy of the rounded ones on the test part, and writes both.
     """
 
-    def __init__(self, data: DataSet, epochs: int = 16, seed: int = 0, width: int = 16) -> None:
+    def __init__(
+        self,
+        data: DataSet,
+        epochs: int = 6,
+        seed: int | None = None,
+        width: int = 16,
+        half: int = 1,
+    ) -> None:
+        check_half(half)
+        seed = half - 1 if seed is None else seed
         if not 1 <= epochs <= 1000:
             raise ValueError(f"epochs must be from 1 to 1000, got {epochs}")
         if not 1 <= width <= 64:
             raise ValueError(f"width must be from 1 to 64, got {width}")
         self.data, self.epochs, self.seed = data, epochs, check_seed(seed)
-        self.fields, self.labels = load_labelled(data, "train")
+        fields, labels = load_labelled(data, "train")
+        self.fields, self.labels, self.half = fields[half - 1 :: 2], labels[half - 1 :: 2], half
         self.classes = int(self.labels.max()) + 1
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = Classifier(self.classes, width)
         self.record: dict[str, Any] = {"classes": self.classes, "width": width}
-        self.record |= {"epochs": epochs, "seed": seed, "trained_on": len(self.labels)}
+        self.record |= {"epochs": epochs, "seed": seed, "half": half}
+        self.record["trained_on"] = len(self.labels)
 
     def __iter__(self) -> Iterator[Epoch]:
         """Train, one epoch at a time."""
@@ -181,7 +194,7 @@ class Fit:
         self.record["seconds"] = round(time.perf_counter() - start, 1)
 
     def save(self, folder: Path) -> Path:
-        """Write FOLDER/DATA-classifier.safetensors and its manifest entry."""
+        """Write FOLDER/DATA-classifier.safetensors (half 2: -classifier-2) and its entry."""
         network = self.network.half().float()
         fields, labels = load_labelled(self.data, "test")
         self.record["tested_on"] = len(labels)
@@ -194,12 +207,21 @@ class Fit:
         state = network.state_dict().items()
         tensors = {k: v.half() if v.is_floating_point() else v for k, v in state}
         metadata = {"mldemo": json.dumps({"format": FORMAT, **summary})}
-        return write_file(folder, classifier_name(name), KIND, tensors, metadata, summary)
+        return write_file(
+            folder, classifier_name(name, self.half), KIND, tensors, metadata, summary
+        )
 
 
-def classifier_name(data: str) -> str:
+def check_half(half: int) -> None:
+    """Raise `ValueError` unless a half is 1 or 2."""
+    if half not in (1, 2):
+        raise ValueError(f"half must be 1 or 2, got {half!r}")
+
+
+def classifier_name(data: str, half: int = 1) -> str:
     """What the classifier of a data set is called: "mnist" -> "mnist-classifier"."""
-    return f"{data}-classifier"
+    check_half(half)
+    return f"{data}-classifier" + ("-2" if half == 2 else "")
 
 
 def load_classifier(name: str, folder: Path = BUNDLE) -> tuple[Classifier, dict[str, Any]]:
@@ -216,18 +238,18 @@ def load_classifier(name: str, folder: Path = BUNDLE) -> tuple[Classifier, dict[
     return network.eval().requires_grad_(False), record
 
 
-def find_classifier(data: str, folder: Path = BUNDLE, name: str | None = None) -> tuple[Path, str]:
-    """The folder (the given one or the bundle) and name of the classifier for a data set.
+def find_classifier(data: str, folder: Path = BUNDLE, half: int = 1) -> tuple[Path, str]:
+    """The folder (the given one or the bundle) and name of a classifier for a data set.
 
-    In this order: the one named, that of the data set, that of MNIST, any.
+    In this order: that of the data set, that of MNIST, any of that half.
     """
     found: dict[str, Path] = {}
     for place in (BUNDLE, folder):
         files = read_manifest(place)["files"]
-        found |= {k: place for k, entry in files.items() if entry.get("kind") == KIND}
-    wanted = [name] if name else [classifier_name(data), classifier_name("mnist"), *sorted(found)]
+        own = {k: entry for k, entry in files.items() if entry.get("kind") == KIND}
+        found |= {k: place for k, entry in own.items() if entry.get("half", 1) == half}
+    wanted = [classifier_name(data, half), classifier_name("mnist", half), *sorted(found)]
     for choice in wanted:
         if choice in found:
             return found[choice], choice
-    known = ", ".join(sorted(found)) or "none"
-    raise CheckpointError(f"no classifier {name or ''} is there, only: {known}")
+    raise CheckpointError(f"no classifier of half {half} is there")

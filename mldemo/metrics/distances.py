@@ -26,19 +26,27 @@ def _mean_distance(x: Tensor, y: Tensor, exponent: float) -> float:
     return float(torch.stack(parts).sum()) / (len(x) * len(y))
 
 
-def riesz_mmd(x: Tensor, y: Tensor, exponent: float = 1.0) -> float:
+def mean_distance(x: Tensor, exponent: float = 1.0) -> float:
+    """E‖X - X'‖^r over all pairs of a sample (n, ...), in L²."""
+    check_samples(x)
+    return _mean_distance(_points(x), _points(x), exponent)
+
+
+def riesz_mmd(x: Tensor, y: Tensor, exponent: float = 1.0, within_y: float | None = None) -> float:
     """Squared maximum mean discrepancy of two samples with the Riesz kernel -‖x - y‖^r.
 
     2 E‖X - Y‖^r - E‖X - X'‖^r - E‖Y - Y'‖^r over all pairs, 0 < r < 2; r = 1 is the energy
-    distance. The paper's "MMD" is half of it, in the Euclidean norm of the pixels.
+    distance. The paper's "MMD" is half of it, in the Euclidean norm of the pixels. `within_y` is
+    `mean_distance(y, r)`, for a sample y that many are compared with.
     """
     check_samples(x, y)
     if not 0 < exponent < 2:
         raise ValueError(f"the exponent must be in (0, 2), got {exponent:g}")
     x, y = _points(x), _points(y)
     cross = _mean_distance(x, y, exponent)
-    within = _mean_distance(x, x, exponent) + _mean_distance(y, y, exponent)
-    return max(2 * cross - within, 0.0)
+    if within_y is None:
+        within_y = _mean_distance(y, y, exponent)
+    return max(2 * cross - _mean_distance(x, x, exponent) - within_y, 0.0)
 
 
 def wasserstein_1d(x: Tensor, y: Tensor, order: float = 2.0) -> Tensor:

@@ -1,37 +1,46 @@
-"""Samples held against test data, and against the floor: training data in their place.
+"""Samples compared with test data, beside the floor: unseen real images in the samples' place.
 
 Everything but the spectrum is compared on level 32, restricted to H_min(N, 32) first: samples of
-level N, test data and training data go through the same two maps, so like is compared with like.
-The floor of a metric is its value for as many training images as there are samples, averaged over
-disjoint sets of them.
+level N, test data and unseen data go through the same two maps, so like is compared with like.
+
+The floor of a metric is its mean over several draws from the validation part, as many as there are
+samples, with the class counts of the test part. The validation part has trained neither a shipped
+checkpoint nor a classifier, and comes from the writers of the training part, so the floor is what
+a perfect model of the training data would get. (Halves of the test part would leave the samples
+another reference than the floor's.) FID is biased by about 1/n + 1/m: n and m are the same for
+samples and floor. Two classifiers, of other seeds and other halves of the training part, give two
+feature maps; what holds in one only was tuned to it.
 """
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import islice
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mldemo.data.sets import open_data
+from mldemo.data.sets import DataSet, open_data
 from mldemo.metrics.classifier import LEVEL, find_classifier, load_classifier
 from mldemo.metrics.distances import (
+    mean_distance,
     moment_distance,
     nearest_distances,
     riesz_mmd,
     sliced_wasserstein,
     spectrum_error,
 )
-from mldemo.metrics.features import coverage, frechet_distance, vendi_score, whitening
+from mldemo.metrics.draws import matched_draws
+from mldemo.metrics.features import coverage, frechet_distance, vendi_score
 from mldemo.pipeline import pixels
 from mldemo.space.spectral import resample
 from mldemo.store.checkpoints import BUNDLE, manifest_entry
 
-TESTED = 1000  # of the test part
-FLOOR_IMAGES, FLOOR_SETS = 7000, 7  # at most so many training images, in so many sets
+TESTED = 5000  # at most, of the test part
+DRAWS = 5  # behind a floor
+NEAREST = 1000  # samples, and test images, whose nearest training image is looked for
 
 
 def common_level(fields: Tensor, limit: int) -> Tensor:
@@ -43,119 +52,159 @@ def common_level(fields: Tensor, limit: int) -> Tensor:
 class Level:
     """Data as samples of one level meet them: on level 32, band-limited to H_limit.
 
-    `whiten` is the matrix (d, d) that gives the features of the training images behind the floor
-    unit covariance; `held_out` are the distances of test data to the nearest training data.
+    Test and unseen images with their features under each map; `held_out` is the median distance
+    of a test image to the nearest training image, `test_within` the mean distance of two of them.
     """
 
     limit: int
     test: Tensor
-    train: Tensor
-    test_features: Tensor
-    floor_features: Tensor
-    whiten: Tensor
-    held_out: Tensor
+    unseen: Tensor
+    test_features: tuple[Tensor, ...]
+    unseen_features: tuple[Tensor, ...]
+    held_out: float
+    test_within: float
 
 
 class Reference:
-    """A data set to hold samples against, seen through a classifier's features.
+    """A data set to compare samples with, seen through the features of two classifiers.
 
-    `train` holds fields on level 32, `test` on level 64 (the first 1,000 are used). The
-    classifier is, unless named, that of the data set; where there is none, another one serves as
-    a fixed feature map, and `described` says whose it is. `folder` is searched before the bundle.
+    `part` "test" is for figures that are reported. "validation" is for what is chosen: then one
+    half of that part stands for the test data and the other gives the floor. The classifiers are
+    those of the data set; where there are none, others serve as fixed feature maps, and
+    `described` says whose they are. `folder` is searched before the bundle.
     """
 
-    def __init__(
-        self,
-        name: str,
-        train: Tensor,
-        test: Tensor,
-        folder: Path = BUNDLE,
-        classifier: str | None = None,
-    ) -> None:
-        self.name, self.train, self.test = name, train, test[:TESTED]
-        folder, classifier = find_classifier(name, folder, classifier)
-        self.classifier, record = load_classifier(classifier, folder)
+    def __init__(self, data: DataSet, folder: Path = BUNDLE, part: str = "test") -> None:
+        if part not in ("test", "validation"):
+            raise ValueError(f"samples are compared with test or validation, got {part!r}")
+        self.data, self.name, self.part = data, data.name, part
+        found = [find_classifier(data.name, folder, half) for half in (1, 2)]
+        loaded = [load_classifier(name, place) for place, name in found]
+        self.classifiers = tuple(network for network, _ in loaded)
+        origins = {record["data"] for _, record in loaded}
         digest = hashlib.sha256(pixels(self.test).numpy().tobytes()).hexdigest()
         self.described = {
-            "data": name,
+            "data": data.name,
+            "part": part,
             "data_sha256": digest,
-            "train": len(self.train),
             "test": len(self.test),
-            "classifier": classifier,
-            "classifier_sha256": manifest_entry(classifier, folder)["sha256"],
-            "classifier_data": record["data"],
-            "classifier_accuracy": record["accuracy"],
-            "features": "own" if record["data"] == name else "fixed map of other data",
+            "unseen": len(self.unseen_labels),
+            "training": data.count("train") + data.count("validation"),
+            "draws": DRAWS,
+            "classifiers": [name for _, name in found],
+            "classifier_sha256": [manifest_entry(name, place)["sha256"] for place, name in found],
+            "classifier_data": sorted(origins),
+            "classifier_accuracy": [record["accuracy"] for _, record in loaded],
+            "features": "own" if origins == {data.name} else "fixed map of other data",
         }
         self.level = lru_cache(maxsize=2)(self._level)
         self.floor = lru_cache(maxsize=8)(self._floor)
 
     @classmethod
-    def of(cls, source: str, folder: Path = BUNDLE, classifier: str | None = None) -> "Reference":
+    def of(cls, source: str, folder: Path = BUNDLE, part: str = "test") -> "Reference":
         """What `--data` means, by name or folder."""
-        data = open_data(source)
-        train, test = data.fields("train", LEVEL), data.fields("test", first=TESTED)
-        return cls(data.name, train, test, folder, classifier)
+        return cls(open_data(source), folder, part)
+
+    @cached_property
+    def test(self) -> Tensor:
+        """The images that samples are compared with, on the data's finest level."""
+        if self.part == "test":
+            return self.data.fields("test", first=TESTED)
+        return self.data.fields("validation")[::2]
+
+    @cached_property
+    def unseen(self) -> Tensor:
+        """Where the floor is drawn from, on level 32."""
+        held = self.data.fields("validation", LEVEL)
+        return held if self.part == "test" else held[1::2]
+
+    @cached_property
+    def test_labels(self) -> Tensor:
+        """Their classes; all 0 where the data have none."""
+        held = self._labels(self.part)
+        return held[:TESTED] if self.part == "test" else held[::2]
+
+    @cached_property
+    def unseen_labels(self) -> Tensor:
+        """Their classes; all 0 where the data have none."""
+        held = self._labels("validation")
+        return held if self.part == "test" else held[1::2]
+
+    def _labels(self, part: str) -> Tensor:
+        labels = self.data.labels(part)
+        return torch.zeros(self.data.count(part), dtype=torch.int64) if labels is None else labels
+
+    @cached_property
+    def training(self) -> Tensor:
+        """All images that a network may have been trained on, on level 32: none may come back."""
+        return torch.cat([self.data.fields(part, LEVEL) for part in ("train", "validation")])
 
     def _level(self, limit: int) -> Level:
-        test, train = common_level(self.test, limit), common_level(self.train, limit)
-        seen = self.classifier.features_of(test)
-        floor = self.classifier.features_of(train[:FLOOR_IMAGES])
-        held_out = nearest_distances(test, train)
-        return Level(limit, test, train, seen, floor, whitening(floor), held_out)
+        test, unseen = common_level(self.test, limit), common_level(self.unseen, limit)
+        features = [tuple(c.features_of(x) for c in self.classifiers) for x in (test, unseen)]
+        distances = self.nearest(test, limit), mean_distance(test)
+        return Level(limit, test, unseen, features[0], features[1], *distances)
 
-    def compare(self, fields: Tensor, features: Tensor, level: Level) -> dict[str, float]:
+    def nearest(self, fields: Tensor, limit: int) -> float:
+        """The median distance of fields on the common level to the nearest training image."""
+        x = fields[:NEAREST]
+        parts = self.training.split(2000)
+        each = [nearest_distances(x, common_level(part, limit)) for part in parts]
+        return float(torch.stack(each).amin(0).median())
+
+    def compare(
+        self, fields: Tensor, features: tuple[Tensor, ...], level: Level
+    ) -> dict[str, float]:
         """Every metric that has a floor, of fields on the common level and their features."""
-        ours, theirs = features, level.test_features
+        ours, theirs = features[0], level.test_features[0]
         return {
             "fid": frechet_distance(ours, theirs),
-            "fid_whitened": frechet_distance(ours @ level.whiten, theirs @ level.whiten),
+            "fid_second": frechet_distance(features[1], level.test_features[1]),
             "precision": coverage(ours, theirs),
             "recall": coverage(theirs, ours),
-            "energy_distance": riesz_mmd(fields, level.test),
+            "energy_distance": riesz_mmd(fields, level.test, within_y=level.test_within),
             "sliced_wasserstein": sliced_wasserstein(fields, level.test),
             "paper_sw": moment_distance(fields, level.test),
             "vendi_features": vendi_score(ours),
             "vendi_fields": vendi_score(fields),
         }
 
-    def check_count(self, count: int) -> None:
-        """Raise `ValueError` if there are fewer training images, so that there is no floor."""
-        have = len(self.train[:FLOOR_IMAGES])
-        if count > have:
-            raise ValueError(
-                f"count must be at most the {have} training images of the floor, got {count}"
-            )
+    def draws(self, count: int) -> list[Tensor]:
+        """Which unseen images stand in the samples' place; too large a count raises."""
+        return matched_draws(self.unseen_labels, self.test_labels, count, DRAWS)
 
-    def _floor(self, limit: int, count: int) -> tuple[dict[str, float], list[float]]:
-        """The mean of each metric over disjoint sets of training images, and the FID of each."""
-        self.check_count(count)
+    def _floor(self, limit: int, count: int) -> list[dict[str, float]]:
+        """Every metric of each draw of unseen images."""
         level = self.level(limit)
-        sets = min(len(level.floor_features) // count, FLOOR_SETS)
-        parts = zip(level.train.split(count), level.floor_features.split(count), strict=False)
-        rows = [self.compare(*part, level) for part in islice(parts, sets)]
-        mean = {name: sum(row[name] for row in rows) / sets for name in rows[0]}
-        return mean, [row["fid"] for row in rows]
+        return [
+            self.compare(level.unseen[i], tuple(f[i] for f in level.unseen_features), level)
+            for i in self.draws(count)
+        ]
 
     def evaluate(self, fields: Tensor) -> dict[str, Any]:
-        """All metrics of fields (B, 1, N, N), with their floors and the FID in units of its.
+        """All metrics of fields (B, 1, N, N), with mean and standard deviation of their floors.
 
-        `nearest` holds median distances to the nearest training image, of the samples and of the
-        held-out test images: a ratio far below 1 means that training images are reproduced.
+        `nearest` holds median distances to the nearest training image, of samples and of test
+        images: a ratio far below 1 means that training images are reproduced.
         """
         resolution = fields.shape[-1]
-        level = self.level(min(resolution, LEVEL))
-        floor, fids = self.floor(level.limit, len(fields))
-        common = common_level(fields, level.limit)
-        metrics = self.compare(common, self.classifier.features_of(common), level)
-        generated = float(nearest_distances(common, level.train).median())
-        held_out = float(level.held_out.median())
-        nearest = {"generated": generated, "held_out": held_out, "ratio": generated / held_out}
+        limit = min(resolution, LEVEL)
+        draws = self.floor(limit, len(fields))
+        level, common = self.level(limit), common_level(fields, limit)
+        features = tuple(c.features_of(common) for c in self.classifiers)
+        metrics = self.compare(common, features, level)
+        values = {name: [draw[name] for draw in draws] for name in metrics}
+        floor = {name: float(np.mean(found)) for name, found in values.items()}
+        generated = self.nearest(common, limit)
         return {
-            "fid_ratio": metrics["fid"] / floor["fid"],
             "metrics": metrics,
             "floor": floor,
-            "floor_fids": fids,
-            "nearest": nearest,
+            "floor_sd": {name: float(np.std(found, ddof=1)) for name, found in values.items()},
+            "fid_ratio": metrics["fid"] / floor["fid"],
+            "nearest": {
+                "generated": generated,
+                "held_out": level.held_out,
+                "ratio": generated / level.held_out,
+            },
             "spectrum": spectrum_error(fields, resample(self.test, resolution)),
         }

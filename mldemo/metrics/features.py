@@ -64,14 +64,3 @@ def vendi_score(x: Tensor) -> float:
     gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
     share = torch.linalg.eigvalsh(gram / len(x)).clamp(min=0)
     return float(torch.special.entr(share).sum().exp())
-
-
-def whitening(x: Tensor) -> Tensor:
-    """The matrix W (d, d) for which vectors (n, d) times W have unit covariance.
-
-    Directions with less than 1e-9 of the largest variance are left out (W is singular there).
-    """
-    check_samples(x)
-    values, vectors = torch.linalg.eigh(torch.cov(x.double().T).reshape(x.shape[1], -1))
-    kept = values > 1e-9 * values[-1]
-    return vectors * torch.where(kept, values.clamp(min=1e-300).rsqrt(), 0.0)

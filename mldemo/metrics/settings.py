@@ -15,7 +15,7 @@ class Settings:
     resolution: int
     prior: str = "bessel"
     steps: int = 20
-    count: int = 1000
+    count: int = 2000
     sampler: str = "dpmpp2m"
     seed: int = 0
     guidance: float = GUIDANCE

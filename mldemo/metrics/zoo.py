@@ -1,11 +1,10 @@
-"""Many checkpoints on many levels: one record each, one file, one table.
+"""Many checkpoints on many levels: one record each, in one file.
 
 A file holds a list of records. A record is current as long as checkpoint, settings, data and
-classifier are the same, the files by their sha256; it is then kept, else measured anew.
+classifiers are the same, the files by their sha256; it is then kept, else measured anew.
 """
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,11 +20,13 @@ from mldemo.store.checkpoints import (
     manifest_entry,
     manifest_update,
     prior_names,
+    read_manifest,
 )
 from mldemo.store.files import read_json, write_json
 
 CHUNK = 50  # images computed at once; a sample does not depend on it
 Record = dict[str, Any]
+MANIFEST = ("fid", "fid_second", "energy_distance", "precision", "recall")  # what it keeps
 
 
 def identity(
@@ -46,15 +47,14 @@ def evaluate(
     folder: Path = BUNDLE,
 ) -> Iterator[int | Record]:
     """Sample and measure: yields how many samples are done, and at last the record."""
-    reference.check_count(settings.count)
+    reference.draws(settings.count)  # raises if there are too few
     record = identity(checkpoint, settings, reference, folder)
     run = prepare(settings.request(checkpoint=checkpoint), device, folder)
-    parts, start = [], time.perf_counter()
+    parts = []
     for first in range(0, settings.count, CHUNK):
         last = min(first + CHUNK, settings.count)
         parts.append(run.result(range(first, last)).x0)
         yield last
-    record["seconds"] = round(time.perf_counter() - start, 1)
     yield record | reference.evaluate(torch.cat(parts))
 
 
@@ -76,9 +76,24 @@ class Records:
         wanted = json.loads(json.dumps(wanted))
         return next((row for row in self.rows if wanted.items() <= row.items()), None)
 
+    def of_files(self, folder: Path) -> list[Record]:
+        """Those whose checkpoint is the one in the folder: by manifest, prior, level, guidance."""
+        files = read_manifest(folder)["files"]
+        order = {name: place for place, name in enumerate(files)}
+
+        def rank(row: Record) -> tuple[Any, ...]:
+            own = [*prior_names(files[row["checkpoint"]]), row["prior"]]
+            place = order[row["checkpoint"]], own.index(row["prior"])
+            return *place, row["resolution"], row["guidance"]
+
+        def current(row: Record) -> bool:
+            return files.get(row["checkpoint"], {}).get("sha256") == row["sha256"]
+
+        return sorted(filter(current, self.rows), key=rank)
+
     def add(self, record: Record) -> None:
         """Add a record; it takes the place of what the same settings gave for older files."""
-        place = ("checkpoint", "data", *Settings.__dataclass_fields__)
+        place = ("checkpoint", "data", "part", *Settings.__dataclass_fields__)
         same = [all(row.get(k) == record[k] for k in place) for row in self.rows]
         if True in same:
             self.rows[same.index(True)] = record
@@ -96,32 +111,6 @@ def priors_of(checkpoint: str, folder: Path = BUNDLE) -> list[str]:
     return prior_names(entry)
 
 
-def table(rows: list[Record]) -> str:
-    """Markdown: a row per checkpoint and prior, a column per level, FID in units of the floor.
-
-    In italics where the checkpoint was never trained; where one checkpoint and level has several
-    records, the last counts.
-    """
-    levels = sorted({row["resolution"] for row in rows})
-    cells: dict[tuple[str, str, str], dict[int, str]] = {}
-    for row in rows:
-        text = f"{row['fid_ratio']:.1f}"
-        if row["resolution"] not in [level for level, _ in row["levels"]]:
-            text = f"*{text}*"
-        if row["count"] != 1000:
-            text += f" ({row['count']})"
-        line = (f"`{row['checkpoint']}`", row["prior"], row["data"])
-        cells.setdefault(line, {})[row["resolution"]] = text
-    titles = ["checkpoint", "prior", "data", *map(str, levels)]
-    lines = [titles, ["---"] * len(titles)]
-    lines += [[*line, *(found.get(n, "") for n in levels)] for line, found in cells.items()]
-    note = (
-        "FID in units of the floor (as many training images against the test images), "
-        "1,000 samples or (so many: fewer raise the floor); *in italics*: never trained there."
-    )
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", note])
-
-
 def write_metrics(folder: Path, rows: list[Record]) -> None:
     """Enter the headline figures of records into the manifest, in one move.
 
@@ -132,9 +121,11 @@ def write_metrics(folder: Path, rows: list[Record]) -> None:
             entry = manifest["files"].get(row["checkpoint"], {})
             if entry.get("sha256") != row["sha256"]:
                 raise ValueError(f"the record of {row['checkpoint']} is of another file")
-            shown = {"fid": row["metrics"]["fid"], "fid_floor": row["floor"]["fid"]}
-            shown |= {k: row[k] for k in ("fid_ratio", "count", "steps")}
-            shown |= {k: row["metrics"][k] for k in ("precision", "recall")}
+            shown = {name: row["metrics"][name] for name in MANIFEST}
+            for name in MANIFEST[:3]:
+                shown |= {f"{name}_{kind}": row[kind][name] for kind in ("floor", "floor_sd")}
+            shown |= {"nearest_ratio": row["nearest"]["ratio"]}
+            shown |= {k: row[k] for k in ("count", "steps")}
             rounded = {k: float(f"{v:.4g}") for k, v in shown.items()}
             levels = entry.setdefault("metrics", {}).setdefault(row["prior"], {})
-            levels[f"resolution {row['resolution']}"] = rounded
+            levels[f"resolution {row['resolution']}, guidance {row['guidance']:g}"] = rounded

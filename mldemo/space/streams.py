@@ -20,6 +20,7 @@ class Stream(IntEnum):
     TRAINING = 3  # of a training step: batch, times, noise
     FAMILY = 4  # of a variation: its parameters
     MATERIAL = 5  # of a sample of the two-phase medium
+    FLOOR = 6  # of a draw of real images in the place of samples
 
 
 def check_seed(seed: int) -> int:

@@ -2,10 +2,10 @@
 
 Every variant is trained on level 16 for the time that so many CPU seconds of the recipe are. What
 its step costs is measured in turn with a step of the recipe, since a busy machine changes both;
-where nothing changes the cost, it gets as many steps. Then its samples are held against the test
-data, as trained and with the default guidance, and so is its loss, with the recipe's times and
-prior for all. (In runs so short the decay of the averaged weights is still warming up: to vary it
-changes nothing.)
+where nothing changes the cost, it gets as many steps. Then its samples are compared with
+validation data, as trained and with the default guidance, and so is its loss, with the recipe's
+times and prior for all. (In runs so short the decay of the averaged weights is still warming up:
+to vary it changes nothing.)
 """
 
 from collections.abc import Callable, Iterator
@@ -108,7 +108,8 @@ def study(
         raise ValueError(f"{state} belongs to other settings: remove it or choose another folder")
     data = open_data(source)
     fields, test = data.fields("train"), data.fields("validation", LEVEL, VALIDATION)
-    base, reference = plan_of("recipe", Statistics.of(fields)), Reference.of(source)
+    base = plan_of("recipe", Statistics.of(fields))
+    reference = Reference.of(source, part="validation")
     budget = _kept(
         state, "budget", lambda: seconds / step_costs(base, fields, [LEVEL], steps=12)[LEVEL]
     )
