@@ -18,6 +18,7 @@ from mldemo.diffusion.sde import END, Schedule, check_time, diffuse
 from mldemo.diffusion.steps import Increment, check_sampler
 from mldemo.pipeline import Run
 from mldemo.space.covariance import Prior
+from mldemo.space.diagonal import Diagonal
 from mldemo.space.spectral import check_resolution
 
 KINDS = ("denoise", "extend", "inpaint")
@@ -79,7 +80,7 @@ def denoise_from(
 
 def complete(
     denoise: Denoise,
-    start: Tensor,
+    clean: Tensor,
     noise: Tensor,
     value: Tensor,
     known: Known,
@@ -93,14 +94,19 @@ def complete(
 ) -> Iterator[State]:
     """Keep the known part of `value` and generate the rest: X_0 given P X_0 = y.
 
-    Starts from P x_T = α_T y + σ_T η and, elsewhere, from `start` (`initial_state`, whose free
-    modes are thus those of the unconditioned run), and denoises with `ConditionalDenoiser`.
-    For Gaussian data with diagonal Λ and known modes, free modes keep their law: they are
-    independent. The last state has the known part of `value` to rounding.
+    `clean` and `noise` are independent draws x of N(m, Λ) and η of N(0, Q) (`initial_pair`). The
+    run starts from x_T = α_T x_y + σ_T η with x_y = x + Λ Pᵀ(P Λ Pᵀ)⁻¹(y - P x), P x_y = y, which
+    is a draw of x given y: a mode that noise does not reach (q = 0) keeps what it starts with.
+    It denoises with `ConditionalDenoiser`. For Gaussian data with this mean and spectrum that is
+    the conditional law, under every prior; otherwise it is an approximation. Kept modes leave the
+    free ones of a Gaussian as in the unconditioned run. The last state has the known part of
+    `value` to rounding.
     """
     schedule, value = schedule or Schedule(), check_field(value)
-    end = diffuse(schedule, value, noise, torch.tensor(END, dtype=torch.float64))
-    x = known.impose(start, end)
+    data = Diagonal(spectrum).like(clean)
+    given = clean + data.apply(known.solve(known.part(value - clean), data))
+    end = torch.tensor(END, dtype=torch.float64)
+    x = diffuse(schedule, known.impose(given, value), noise, end)
     conditional = ConditionalDenoiser(denoise, known, value, prior, spectrum, schedule, method)
     return sample(conditional, x, sampler, steps, schedule, increments)
 
@@ -159,12 +165,11 @@ def edit(run: Run, clean: Tensor, wish: Edit) -> Iterator[State]:
         raise ValueError(f"the field has level {clean.shape[-1]}, the run has {n}")
     indices = list(range(r.count))
     clean = clean.to(run.device, torch.float32).expand(r.count, -1, -1, -1)
-    noise = run.prior.draw(r.seed, indices, n, device=run.device)
     loop = (r.sampler, r.steps, run.schedule, run.increments(indices))
     if wish.kind == "denoise":
+        noise = run.prior.draw(r.seed, indices, n, device=run.device)
         return denoise_from(run.denoise, clean, noise, wish.time, *loop)
     known = wish.known(n)
     data = (run.prior, run.statistics.spectrum(n))
-    return complete(
-        run.denoise, run.start(indices), noise, clean, known, *data, *loop, wish.method
-    )
+    pair = run.start_pair(indices)
+    return complete(run.denoise, *pair, clean, known, *data, *loop, wish.method)

@@ -18,7 +18,7 @@ from torch import Tensor
 from mldemo.data.sets import open_data
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser
-from mldemo.diffusion.samplers import Denoise, brownian_fields, initial_state, sample
+from mldemo.diffusion.samplers import Denoise, brownian_fields, initial_pair, initial_state, sample
 from mldemo.diffusion.sde import Schedule
 from mldemo.diffusion.steps import SAMPLERS, Increment
 from mldemo.request import EXACT_SCORES, Request, check_choice
@@ -144,6 +144,11 @@ class Run:
         """x_T of these samples, on the run's device."""
         where = (self.prior, self.statistics, self.schedule, self.request.seed, indices)
         return initial_state(*where, self.request.resolution, device=self.device)
+
+    def start_pair(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Independent x_0 of the Gaussian model and η with α_T x_0 + σ_T η = `start`."""
+        where = (self.prior, self.statistics, self.schedule, self.request.seed, indices)
+        return initial_pair(*where, self.request.resolution, device=self.device)
 
     def increments(self, indices: list[int]) -> Increment | None:
         """Their Brownian increments, if the sampler is stochastic."""

@@ -22,9 +22,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mldemo.diffusion.marginal import Marginal
 from mldemo.diffusion.samplers import Denoise
-from mldemo.diffusion.sde import Schedule, per_sample
+from mldemo.diffusion.sde import Schedule
 from mldemo.space.covariance import Prior
+from mldemo.space.diagonal import Diagonal
 from mldemo.space.spectral import apply_multiplier, bandwidth, check_resolution, frequencies
 
 METHODS = ("linear", "guided")
@@ -40,8 +42,8 @@ class Known(ABC):
         """PᵀP u, as a field."""
 
     @abstractmethod
-    def solve(self, residual: Tensor, covariance: Tensor) -> Tensor:
-        """Pᵀ (P S Pᵀ)⁻¹ P r for S diagonal in the modes, of shape (B or 1, 1, N, N//2 + 1)."""
+    def solve(self, residual: Tensor, covariance: Diagonal) -> Tensor:
+        """Pᵀ (P S Pᵀ)⁻¹ P r for S diagonal in the modes, one for all samples or one for each."""
 
     def impose(self, field: Tensor, value: Tensor) -> Tensor:
         """The field with its known part replaced by that of `value`."""
@@ -73,10 +75,9 @@ class LowModes(Known):
         """The field's low modes."""
         return apply_multiplier(field, self._mask(field))
 
-    def solve(self, residual: Tensor, covariance: Tensor) -> Tensor:
+    def solve(self, residual: Tensor, covariance: Diagonal) -> Tensor:
         """r_k / S_k for the known modes; a mode without variance is left to `impose`."""
-        inverse = torch.where(covariance > 0, 1 / covariance, 0.0)
-        return apply_multiplier(residual, self._mask(residual) * inverse)
+        return covariance.inverse().apply(self.part(residual))
 
 
 @dataclass(frozen=True)
@@ -100,16 +101,16 @@ class Pixels(Known):
         """The field on the known pixels, 0 elsewhere."""
         return torch.where(self.mask.to(field.device), field, 0.0)
 
-    def solve(self, residual: Tensor, covariance: Tensor) -> Tensor:
+    def solve(self, residual: Tensor, covariance: Diagonal) -> Tensor:
         """Conjugate gradients on the known pixels, with a ridge of 1e-6 of the pixel variance.
 
         Steep spectra make P S Pᵀ numerically singular; the ridge bounds its condition, and
         `impose` removes the little that it leaves.
         """
-        ridge = RIDGE * covariance.mean((-2, -1), keepdim=True)
+        ridge = RIDGE * covariance.values.mean((-2, -1), keepdim=True)
 
         def apply(z: Tensor) -> Tensor:
-            return self.part(apply_multiplier(z, covariance)) + ridge * z
+            return self.part(covariance.apply(z)) + ridge * z
 
         r = self.part(residual)
         z, p = torch.zeros_like(r), r
@@ -160,20 +161,16 @@ class ConditionalDenoiser:
 
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
         """Denoise (B, 1, N, N) at one time for all, shape ()."""
-        data = self.spectrum.to(x.device, x.dtype)
-        noise = self.prior.eigenvalues_like(x)
-        alpha = per_sample(self.schedule.alpha(time), x)
-        sigma = per_sample(self.schedule.sigma(time), x)
-        variance = alpha**2 * data + sigma**2 * noise
-        inverse = torch.where(variance > 0, 1 / variance, 0.0)
-        covariance = sigma**2 * data * noise * inverse
+        data, noise = Diagonal(self.spectrum).like(x), self.prior.operator_like(x)
+        model = Marginal.at(self.schedule, time, data, noise)
+        covariance = model.posterior
         with torch.set_grad_enabled(self.method == "guided"):
             x = x.detach().requires_grad_(self.method == "guided")
             d = self.denoise(x, time)
         z = self.known.solve(self.known.part(self.value - d.detach()), covariance)
         if self.method == "guided":
             (pulled,) = torch.autograd.grad(d, x, z)  # (∂D/∂x)ᵀ Pᵀ z
-            step = apply_multiplier(pulled, sigma**2 / alpha * noise)
+            step = (model.sigma**2 / model.alpha * noise).apply(pulled)
         else:
-            step = apply_multiplier(z, covariance)
+            step = covariance.apply(z)
         return self.known.impose(d.detach() + step, self.value)

@@ -24,20 +24,17 @@ import torch
 from torch import Tensor, nn
 
 from mldemo.data.statistics import Statistics
-from mldemo.diffusion.sde import Schedule, per_sample
+from mldemo.diffusion.marginal import Marginal
+from mldemo.diffusion.sde import Schedule
 from mldemo.networks.blocks import SHELLS
 from mldemo.space.covariance import Prior
+from mldemo.space.diagonal import Diagonal
 from mldemo.space.priors import Bessel
 from mldemo.space.spectral import bandwidth, radial_mean, squared_norm, to_field, to_modes
 
 REFERENCE = Bessel(exponent=1.15, kappa=6.0)  # ρ
 SHELL_LEVEL = 64  # the level on which shells are averaged, whatever the level of the field
 LARGEST_LOG_SNR = 12.0  # beyond e^±12 a shell is known, or is not
-
-
-def _inverse(spectrum: Tensor) -> Tensor:
-    """1/x where x is not negligible, else 0: modes outside the band, or without data and noise."""
-    return torch.where(spectrum > 1e-30, 1 / spectrum, 0.0)
 
 
 def _on_shells(spectrum: Tensor, resolution: int) -> Tensor:
@@ -55,6 +52,11 @@ class Noise(NamedTuple):
     modes: Tensor
     shells: Tensor
 
+    @property
+    def operators(self) -> tuple[Diagonal, Tensor]:
+        """Q, and q on the shells."""
+        return Diagonal(self.modes), self.shells
+
     @classmethod
     def of(cls, prior: Prior, resolution: int) -> "Noise":
         """The spectra of a prior on level N, float64; shells are those of N if q depends on it."""
@@ -63,12 +65,13 @@ class Noise(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """Modes of m, and the spectra Λ, ρ, q on one level; Λ on the shells."""
+    """Modes of m, and the operators Λ, ρ, Q on one level; q and Λ on the shells."""
 
     mean: Tensor
-    data: Tensor
-    reference: Tensor
-    noise: Noise
+    data: Diagonal
+    reference: Diagonal
+    noise: Diagonal
+    shells: Tensor
     data_shells: Tensor
 
 
@@ -108,23 +111,24 @@ class Denoiser(nn.Module):
             noise = Noise.of(self.prior, resolution)
             self._levels[key] = _Level(
                 here(to_modes(self.statistics.mean_at(resolution).double())),
-                here(self.statistics.spectrum(resolution)),
-                here(REFERENCE.eigenvalues(resolution)),
-                Noise(here(noise.modes), here(noise.shells)),
+                Diagonal(here(self.statistics.spectrum(resolution))),
+                Diagonal(here(REFERENCE.eigenvalues(resolution))),
+                Diagonal(here(noise.modes)),
+                here(noise.shells),
                 here(_on_shells(self.statistics.spectrum(SHELL_LEVEL), SHELL_LEVEL)),
             )
         return self._levels[key]
 
     def _ask(
-        self, level: _Level, noise: Noise, centred: Tensor, inverse: Tensor, time: Tensor, n: int
+        self, level: _Level, model: Marginal, shells: Tensor, centred: Tensor, time: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Modes of D_lin and of F's answer; `centred` holds the modes of x - αm, `inverse` 1/v."""
-        alpha = per_sample(self.schedule.alpha(time), inverse)
-        linear = level.mean + alpha * level.data * inverse * centred
-        whitened = (level.reference * inverse).sqrt() * centred
+        """Modes of D_lin and of F's answer; `centred` holds the modes of x - αm, `shells` q."""
+        n = centred.shape[-2]
+        linear = level.mean + model.gain.on_modes(centred)
+        whitened = (level.reference @ model.inverse).colour(centred)
         fields = to_field(torch.cat([whitened, linear], 1), n)
-        base = 2 * self.schedule.log_snr(time).to(inverse.dtype)[:, None]
-        ratio = level.data_shells.clamp(min=1e-30).log() - noise.shells.clamp(min=1e-30).log()
+        base = 2 * self.schedule.log_snr(time).to(shells.dtype)[:, None]
+        ratio = level.data_shells.clamp(min=1e-30).log() - shells.clamp(min=1e-30).log()
         snr = torch.cat([base, base + ratio], 1).clamp(-LARGEST_LOG_SNR, LARGEST_LOG_SNR)
         return linear, to_modes(self.network(fields, snr / LARGEST_LOG_SNR))
 
@@ -133,14 +137,11 @@ class Denoiser(nn.Module):
         n = x.shape[-1]
         time = time.to(x.device).reshape(-1)  # one time for all makes one row of everything else
         level = self.level(n, x)
-        alpha = per_sample(self.schedule.alpha(time), x)
-        sigma = per_sample(self.schedule.sigma(time), x)
-        inverse = _inverse(alpha**2 * level.data + sigma**2 * level.noise.modes)
-        centred = to_modes(x) - alpha * level.mean
-        linear, answer = self._ask(level, level.noise, centred, inverse, time, n)
-        product = level.data * level.noise.modes
-        gain = (product * inverse * _inverse(level.reference)).sqrt() * sigma
-        return to_field(linear + self.guidance * gain * answer, n)
+        model = Marginal.at(self.schedule, time, level.data, level.noise)
+        centred = to_modes(x) - model.alpha * level.mean
+        linear, answer = self._ask(level, model, level.shells, centred, time)
+        added = (model.posterior @ level.reference.inverse()).colour(answer)
+        return to_field(linear + self.guidance * added, n)
 
     def loss(
         self, clean: Tensor, white: Tensor, time: Tensor, noise: Noise | None = None
@@ -154,16 +155,16 @@ class Denoiser(nn.Module):
         """
         n, like = clean.shape[-2], clean.real
         level = self.level(n, like)
-        noise = level.noise if noise is None else noise
-        alpha = per_sample(self.schedule.alpha(time), like)
-        sigma = per_sample(self.schedule.sigma(time), like)
-        inverse = _inverse(alpha**2 * level.data + sigma**2 * noise.modes)
-        active = (level.data > 0) & (noise.modes > 0)
-        data_root, noise_root = level.data.sqrt(), noise.modes.sqrt()
+        spectrum, shells = (level.noise, level.shells) if noise is None else noise.operators
+        model = Marginal.at(self.schedule, time, level.data, spectrum)
+        active = (level.data.values > 0) & (spectrum.values > 0)
+        data_root, noise_root = level.data.root(), spectrum.root()
         deviation = clean - level.mean
-        centred = alpha * deviation + sigma * noise_root * white
-        unit = deviation * torch.where(active, 1 / data_root, 0.0)
-        scale = (level.reference * inverse).sqrt()
-        target = scale * (sigma * noise_root * unit - alpha * data_root * white)
-        _, answer = self._ask(level, noise, centred, inverse, time, n)
+        eta = noise_root.on_modes(white)
+        centred = model.alpha * deviation + model.sigma * eta
+        unit = deviation * torch.where(active, 1 / data_root.values, 0.0)
+        target = (level.reference @ model.inverse).colour(
+            model.sigma * noise_root.on_modes(unit) - model.alpha * data_root.on_modes(white)
+        )
+        _, answer = self._ask(level, model, shells, centred, time)
         return squared_norm(torch.where(active, answer - target, 0.0), n).sum(-1)

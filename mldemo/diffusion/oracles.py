@@ -1,7 +1,7 @@
 """Exact denoisers D(x, t) = E[X_0 | X_t = x]: what a perfect network would compute.
 
-Each is a callable like `networks.preconditioning.Denoiser`. Q is inverted here (through 1/v_k) and
-nowhere else; modes with v_k = 0 carry no evidence.
+Each is a callable like `denoiser.Denoiser`. The weights of mixture and data set invert v or Q
+(`Diagonal.inverse`); modes without variance carry no evidence.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mldemo.diffusion.marginal import Marginal
 from mldemo.diffusion.sde import Schedule, per_sample
 from mldemo.space.covariance import Prior
+from mldemo.space.diagonal import Diagonal
 from mldemo.space.spectral import multiplicity, to_field, to_modes
-
-
-def _inverse(variance: Tensor) -> Tensor:
-    return torch.where(variance > 0, 1 / variance, 0.0)
 
 
 @dataclass(frozen=True)
@@ -34,24 +32,21 @@ class GaussianDenoiser:
 
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
         """Denoise (B, 1, N, N)."""
-        data, inverse, alpha = self._parts(x, time)
+        model = self._at(x, time)
         mean = to_modes(self.mean.to(x))
-        modes = mean + alpha * data * inverse * (to_modes(x) - alpha * mean)
+        modes = mean + model.gain.on_modes(to_modes(x) - model.alpha * mean)
         return to_field(modes, x.shape[-1])
 
     def flow_map(self, x: Tensor) -> Tensor:
         """Where the probability flow takes x_T, exactly: x_0 = m + √(Λ/v_T)(x_T - α_T m)."""
-        data, inverse, alpha = self._parts(x, torch.ones(1, dtype=torch.float64))
+        model = self._at(x, torch.ones(1, dtype=torch.float64))
         mean = to_modes(self.mean.to(x))
-        modes = mean + (data * inverse).sqrt() * (to_modes(x) - alpha * mean)
+        modes = mean + (model.data @ model.inverse).colour(to_modes(x) - model.alpha * mean)
         return to_field(modes, x.shape[-1])
 
-    def _parts(self, x: Tensor, time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Λ, 1/v and α."""
-        data = self.spectrum.to(x.device, x.dtype)
-        alpha = per_sample(self.schedule.alpha(time), x)
-        sigma = per_sample(self.schedule.sigma(time), x)
-        return data, _inverse(alpha**2 * data + sigma**2 * self.prior.eigenvalues_like(x)), alpha
+    def _at(self, x: Tensor, time: Tensor) -> Marginal:
+        data, noise = Diagonal(self.spectrum).like(x), self.prior.operator_like(x)
+        return Marginal.at(self.schedule, time, data, noise)
 
 
 @dataclass(frozen=True)
@@ -75,23 +70,19 @@ class MixtureDenoiser:
 
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
         """Denoise (B, 1, N, N)."""
-        gamma, gain, alpha, means = self._parts(x, time)
+        gamma, model, means = self._parts(x, time)
         mean = torch.einsum("bi,ichw->bchw", gamma.to(means.dtype), means)
-        modes = mean + gain * (to_modes(x) - alpha * mean)
+        modes = mean + model.gain.on_modes(to_modes(x) - model.alpha * mean)
         return to_field(modes, x.shape[-1])
 
-    def _parts(self, x: Tensor, time: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """γ, the gain αΛ/v, α, and the modes of the means."""
-        data = self.spectrum.to(x.device, x.dtype)
-        noise = self.prior.eigenvalues_like(x)
-        alpha = per_sample(self.schedule.alpha(time), x)
-        sigma = per_sample(self.schedule.sigma(time), x)
-        inverse = _inverse(alpha**2 * data + sigma**2 * noise)
+    def _parts(self, x: Tensor, time: Tensor) -> tuple[Tensor, Marginal, Tensor]:
+        """γ, the Gaussian model around each mean, and the modes of the means."""
+        data, noise = Diagonal(self.spectrum).like(x), self.prior.operator_like(x)
+        model = Marginal.at(self.schedule, time, data, noise)
         means = to_modes(self.means.to(x))
-        apart = _weighted_distance(to_modes(x), means, alpha, inverse)
+        apart = _weighted_distance(to_modes(x), means, model.alpha, model.inverse)
         weights = self.weights.to(x.device, x.dtype)
-        gamma = torch.softmax(weights.log() - 0.5 * apart, dim=1)
-        return gamma, alpha * data * inverse, alpha, means
+        return torch.softmax(weights.log() - 0.5 * apart, dim=1), model, means
 
 
 @dataclass(frozen=True)
@@ -116,10 +107,10 @@ class EmpiricalDenoiser:
         """Denoise (B, 1, N, N)."""
         wide = _evidence_dtype(x.device)  # steep spectra leave single precision
         points = self._modes.to(x.device, x.dtype.to_complex())
-        noise = self.prior.eigenvalues_like(x.to(wide))
+        noise = self.prior.operator_like(x.to(wide))
         alpha = per_sample(self.schedule.alpha(time), x)
-        sigma = per_sample(self.schedule.sigma(time), x)
-        inverse = _inverse(sigma.to(wide) ** 2 * noise)
+        sigma = per_sample(self.schedule.sigma(time), x).to(wide)
+        inverse = (sigma**2 * noise).inverse()
         apart = _weighted_distance(to_modes(x), points, alpha, inverse)
         gamma = torch.softmax(-0.5 * apart, dim=1)
         modes = torch.einsum("bi,ichw->bchw", gamma.to(points.dtype), points)
@@ -131,7 +122,7 @@ def _evidence_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def _weighted_distance(x: Tensor, points: Tensor, alpha: Tensor, inverse: Tensor) -> Tensor:
+def _weighted_distance(x: Tensor, points: Tensor, alpha: Tensor, inverse: Diagonal) -> Tensor:
     """Σ_k |x - αy_i|²_k w_k over the whole plane but for the term |x|², (B, I), w_k = `inverse`.
 
     -2α⟨x, y⟩ + α²|y|² by matrix products; |x|² is the same for every i and drops out of the
@@ -139,7 +130,7 @@ def _weighted_distance(x: Tensor, points: Tensor, alpha: Tensor, inverse: Tensor
     """
     wide = _evidence_dtype(x.device)
     multiple = multiplicity(x.shape[-2]).to(x.device, wide)
-    weight = (multiple * inverse.to(wide))[..., None].expand(-1, -1, -1, -1, 2).flatten(1)
+    weight = (multiple * inverse.values.to(wide))[..., None].expand(-1, -1, -1, -1, 2).flatten(1)
     xs = torch.view_as_real(x).to(wide).flatten(1)
     ys = torch.view_as_real(points).to(wide).flatten(1).T
     a = alpha.to(wide).flatten()[:, None]

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 from mldemo.data.statistics import Statistics
+from mldemo.diffusion.marginal import Marginal
 from mldemo.diffusion.sde import END, Schedule
 from mldemo.diffusion.steps import Increment, Sampler, Step, check_sampler, points
 from mldemo.space.covariance import Prior
+from mldemo.space.diagonal import Diagonal
 from mldemo.space.noise import BrownianPath, unit_modes
 from mldemo.space.spectral import check_precision, check_resolution, to_field, to_modes
+from mldemo.space.streams import Stream
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 LARGEST_STEPS = 1000
@@ -68,13 +71,43 @@ def initial_state(
     white = unit_modes(seed, indices, check_resolution(resolution), dtype, device)
     if from_prior:
         return to_field(prior.colour(white), resolution)
-    t = torch.tensor(time, dtype=torch.float64)
-    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    variance = alpha**2 * statistics.spectrum(resolution)
-    variance = variance + sigma**2 * prior.eigenvalues(resolution)
-    mean = alpha * to_modes(statistics.mean_at(resolution).double())
-    modes = mean.to(white) + variance.sqrt().to(device, white.real.dtype) * white
+    model = _model(prior, statistics, schedule, resolution, time)
+    mean = model.alpha * to_modes(statistics.mean_at(resolution).double())
+    modes = mean.to(white) + model.variance.root().like(white.real).on_modes(white)
     return to_field(modes, resolution)
+
+
+def initial_pair(
+    prior: Prior,
+    statistics: Statistics,
+    schedule: Schedule,
+    seed: int,
+    indices: list[int],
+    resolution: int,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """Fields x_0 ~ N(m, Λ) and η ~ N(0, Q), independent, with α_T x_0 + σ_T η = `initial_state`.
+
+    Where a conditioned run starts from (`editing.complete`), coupled to the unconditioned one.
+    """
+    white, other = (
+        unit_modes(seed, indices, check_resolution(resolution), torch.float64, stream=stream)
+        for stream in (Stream.START, Stream.CLEAN)
+    )
+    model = _model(prior, statistics, schedule, resolution, END)
+    clean, noise = (to_field(modes, resolution) for modes in model.split(white, other))
+    clean = clean + statistics.mean_at(resolution).double()
+    return clean.to(device, dtype), noise.to(device, dtype)
+
+
+def _model(
+    prior: Prior, statistics: Statistics, schedule: Schedule, resolution: int, time: float
+) -> Marginal:
+    """The Gaussian model of the data at a time, in double precision on the CPU."""
+    data, noise = statistics.spectrum(resolution), prior.eigenvalues(resolution)
+    t = torch.tensor(time, dtype=torch.float64)
+    return Marginal.at(schedule, t, Diagonal(data), Diagonal(noise))
 
 
 def brownian_fields(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mldemo.space.diagonal import Diagonal
 from mldemo.space.noise import unit_modes
 from mldemo.space.spectral import check_resolution, multiplicity, to_field
 
@@ -117,18 +118,17 @@ class Prior(ABC):
         """q_k on level N in the layout of the modes, (N, N//2 + 1), float64; 0 at Nyquist."""
         return _eigenvalues(self, check_resolution(resolution))
 
-    def eigenvalues_like(self, field: Tensor) -> Tensor:
-        """`eigenvalues` for a field (..., N, N), in its dtype and on its device; copied once."""
-        return _eigenvalues_on(self, field.shape[-1], field.dtype, field.device)
+    def operator_like(self, field: Tensor) -> Diagonal:
+        """Q for a field (..., N, N), in its dtype and on its device; copied once."""
+        return _operator_on(self, field.shape[-1], field.dtype, field.device)
 
     def level_trace(self, resolution: int) -> float:
         """Σ_{k ∈ H_N} q_k: the variance of a pixel of a draw on level N."""
-        return float((multiplicity(resolution) * self.eigenvalues(resolution)).sum())
+        return float(Diagonal(self.eigenvalues(resolution)).trace())
 
     def colour(self, modes: Tensor) -> Tensor:
         """√Q ζ: white-noise modes (..., N, N//2 + 1) as modes of N(0, Q)."""
-        q = _eigenvalues_on(self, modes.shape[-2], modes.real.dtype, modes.device)
-        return modes * q.sqrt()
+        return _operator_on(self, modes.shape[-2], modes.real.dtype, modes.device).colour(modes)
 
     def draw(
         self,
@@ -163,7 +163,7 @@ def _eigenvalues(prior: Prior, resolution: int) -> Tensor:
 
 
 @lru_cache(maxsize=128)
-def _eigenvalues_on(
+def _operator_on(
     prior: Prior, resolution: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    return prior.eigenvalues(resolution).to(device=device, dtype=dtype)
+) -> Diagonal:
+    return Diagonal(prior.eigenvalues(resolution).to(device=device, dtype=dtype))

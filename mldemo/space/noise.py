@@ -59,16 +59,15 @@ def unit_modes(
     resolution: int,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    stream: Stream = Stream.START,
 ) -> Tensor:
     """White-noise modes ζ of the samples (seed, index), shape (B, 1, N, N//2 + 1), complex.
 
-    `dtype` is the real type of the fields they belong to. Restricting the result to a coarser
-    level gives exactly the result for that level.
+    `dtype` is the real type of the fields they belong to; streams are independent. Restricting
+    the result to a coarser level gives exactly the result for that level.
     """
     count = (2 * bandwidth(resolution) + 1) ** 2
-    numbers = np.stack(
-        [generator(Stream.START, seed, int(i)).standard_normal(count) for i in indices]
-    )
+    numbers = np.stack([generator(stream, seed, int(i)).standard_normal(count) for i in indices])
     modes = torch.from_numpy(_modes(numbers, resolution))
     return modes.to(dtype.to_complex()).to(device)
 

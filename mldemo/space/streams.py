@@ -21,6 +21,7 @@ class Stream(IntEnum):
     FAMILY = 4  # of a variation: its parameters
     MATERIAL = 5  # of a sample of the two-phase medium
     FLOOR = 6  # of a draw of real images in the place of samples
+    CLEAN = 7  # of a sample: the function from which a conditioned run starts
 
 
 def check_seed(seed: int) -> int:
