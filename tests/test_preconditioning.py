@@ -301,3 +301,16 @@ def test_one_time_for_all_and_dtype_of_the_input() -> None:
     out = single(x.float(), torch.full((4,), 0.3))
     assert out.dtype == torch.float32
     torch.testing.assert_close(out.double(), each, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_fields_of_another_precision_than_the_network_are_refused(dtype: torch.dtype) -> None:
+    """In one sentence, before anything is multiplied; by the loss too."""
+    denoiser = Denoiser(torch.nn.Linear(3, 3), Bessel(), STATISTICS, SCHEDULE)
+    words = f"the network is torch.float32, the fields are {dtype}|float32 or float64, got {dtype}"
+    with pytest.raises(ValueError, match=words):
+        denoiser(torch.zeros(1, 1, 8, 8, dtype=dtype), torch.tensor(0.5))
+    if dtype == torch.float64:
+        modes = torch.zeros(1, 1, 8, 5, dtype=torch.complex128)
+        with pytest.raises(ValueError, match=words):
+            denoiser.loss(modes, modes, torch.tensor([0.5]))

@@ -57,7 +57,7 @@ guidance_option = click.option(
     "--guidance",
     type=click.FloatRange(0, LARGEST_GUIDANCE),
     default=GUIDANCE,
-    help="Weight of what the network adds to the linear denoiser; 1: as it was trained.",
+    help="Weight of what the network adds to the linear filter; 1: as it was trained.",
 )
 
 

@@ -1,14 +1,15 @@
 """Conditioning on a known part of the clean function: D_y(x, t) = E[X_0 | X_t = x, P X_0 = y].
 
 P picks what is known: the modes |k|∞ ≤ K (`LowModes`), or pixels (`Pixels`). A sampler that is
-given D_y in place of D draws from the conditional law, so conditioning is a denoiser and no new
-loop. If X_0 given X_t = x has the mean D(x, t) and the covariance S, then
+given D_y in place of D, and a start from the conditional law, draws from that law, so conditioning
+is a denoiser and no new loop. If X_0 given X_t = x has the mean D(x, t) and the covariance S, then
 
     D_y = D + S Pᵀ (P S Pᵀ)⁻¹ (y - P D),    hence P D_y = y,
 
-exactly for Gaussian data, where S = Λσ²q/v, v = α²Λ + σ²q. In general S = (σ²/α) Q (∂D/∂x)ᵀ, one
-backward pass; "linear" takes the Gaussian S, "guided" the denoiser's own in the outer factor
-(pseudo-inverse guidance, Song et al. 2023, with the data's spectrum as its covariance).
+exactly for Gaussian data, where S = Λσ²q/v, v = α²Λ + σ²q. For other data it is an approximation:
+S = (σ²/α) Q (∂D/∂x)ᵀ, one backward pass, depends on x; "linear" takes the Gaussian S, "guided" the
+denoiser's own in the outer factor (pseudo-inverse guidance, Song et al. 2023, with the data's
+spectrum as its covariance).
 
 As P D_y = y never changes, every deterministic sampler keeps P x_t = α_t y + σ_t Pη with one η:
 replacing the known part at every step by the forward process with coupled noise is the same thing.
@@ -140,7 +141,7 @@ class ConditionalDenoiser:
 
     `spectrum` holds the data's Λ_k on this level, (N, N//2 + 1): `Statistics.spectrum(N)`. Method
     "linear" costs one call of D and is exact for Gaussian data with this mean, spectrum and
-    prior; "guided" costs a backward pass as well and lets kept and free modes, which the data
+    prior, and an approximation for any other; "guided" costs a backward pass as well and lets kept and free modes, which the data
     couple, inform each other. Both return P D_y = y.
     """
 

@@ -1,21 +1,24 @@
 """A network as a denoiser: the linear part in closed form, the rest learned.
 
-With data mean m, data spectrum Λ_k, noise spectrum q_k and v_k = α²Λ_k + σ²q_k, the best linear
-denoiser is known, D_lin(x) = m + (αΛ/v)(x - αm). The network F only adds what it misses,
+With data mean m, radial data spectrum Λ_k, noise spectrum q_k and v_k = α²Λ_k + σ²q_k, the best
+isotropic filter is known, D_lin(x) = m + (αΛ/v)(x - αm). (It is not the best linear denoiser, which
+would use the full covariance of the data: on digits at 16² and t = 0.1 its held-out error is 0.0063
+and that of the filter 0.0144.) The network F only adds what the filter misses,
 
     D(x, t) = D_lin(x) + √(Λσ²q/(vρ)) F(√(ρ/v)(x - αm), D_lin(x), SNR),
 
 where ρ is a fixed trace-class spectrum, so that the first input and the target of F are functions
 with the spectrum ρ at every time and on every level. Where Λq = 0 the gain of F is 0.
 
-F is told of the noise by log(α²/σ²) and by log(α²Λ/(σ²q)) on a few shells of |k|, clipped and
-scaled to [-1, 1], and by D_lin, in which every mode is weighted by what it is worth. Nothing else
+F is conditioned on log(α²/σ²) and on log(α²Λ/(σ²q)) on a few shells of |k|, clipped and scaled to
+[-1, 1], and on D_lin, in which every mode is weighted by what it is worth. Nothing else
 depends on the prior, so one network serves any prior.
 
 Sampling may weigh F's part by a guidance g, D_g = D_lin + g (D - D_lin): 0 leaves the Gaussian
-denoiser, 1 the trained one. A network that has not learnt everything answers with too small a
-part, and g > 1 makes up for it; this is autoguidance (Karras et al. 2024, arXiv 2406.02507) with
-the linear denoiser as the weak model, which costs nothing. With an exact score 1 is right.
+denoiser, 1 the trained one. g > 1 is autoguidance (Karras et al. 2024, arXiv 2406.02507) with the
+filter as the weak model, which costs nothing. It sharpens, and repairs nothing: on unseen digits
+the g of least squares falls from 1.03 to 0.63 for t from 0.05 to 0.8, and 1.25 raises the squared
+error at every t while it lowers the FID. With an exact score 1 is right.
 """
 
 from typing import NamedTuple
@@ -80,6 +83,7 @@ class Denoiser(nn.Module):
 
     Holds no parameters but those of `network`; `prior`, `statistics` and `schedule` say which
     process it denoises, `guidance` how much F's part weighs in sampling (the loss ignores it).
+    Fields have the precision of the network.
     Frequencies where Λ is negligible fall back to the Gaussian optimum.
     """
 
@@ -104,6 +108,9 @@ class Denoiser(nn.Module):
         """
         key = (resolution, like.dtype, like.device)
         if key not in self._levels:
+            own = next(self.network.parameters(), like).dtype
+            if own != like.dtype:
+                raise ValueError(f"the network is {own}, the fields are {like.dtype}: convert one")
 
             def here(v: Tensor) -> Tensor:
                 return v.to(like.device, like.dtype.to_complex() if v.is_complex() else like.dtype)

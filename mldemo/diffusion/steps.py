@@ -1,7 +1,7 @@
 """Samplers as objects: each is one step, with the facts that are known of it.
 
 A class that derives from `Sampler` and has a name is in `SAMPLERS`, hence on the command line, on
-the page, in the API and in the study of solvers; nothing else has to be told.
+the page, in the API and in the study of solvers; nothing else has to know.
 """
 
 from abc import ABC, abstractmethod

@@ -1,8 +1,8 @@
 """A family of priors, as what one network for all of them is trained on.
 
 The named members, and around them variations: priors whose exponent, correlation length, cutoff or
-filter is drawn at random. A network that is told the signal-to-noise ratio of every shell learns
-to use it, and then serves priors that it has never met.
+filter is drawn at random. A network that is conditioned on the signal-to-noise ratio of every
+shell learns to use it, and then serves priors that it has never met.
 """
 
 from dataclasses import dataclass
