@@ -140,9 +140,9 @@ class ConditionalDenoiser:
     """D_y of the formula above, for fields (B, 1, N, N); of `value` only the known part is read.
 
     `spectrum` holds the data's Λ_k on this level, (N, N//2 + 1): `Statistics.spectrum(N)`. Method
-    "linear" costs one call of D and is exact for Gaussian data with this mean, spectrum and
-    prior, and an approximation for any other; "guided" costs a backward pass as well and lets kept and free modes, which the data
-    couple, inform each other. Both return P D_y = y.
+    "linear" costs one call of D; it is exact for Gaussian data with this mean, spectrum and prior,
+    and an approximation for any other. "guided" costs a backward pass as well and lets kept and
+    free modes, which the data couple, inform each other. Both return P D_y = y.
     """
 
     denoise: Denoise
