@@ -1,10 +1,15 @@
 """Where things stand on the page: on every screen, what is spoken of is in sight."""
 
+import json
+from typing import Any
+
 import pytest
 from playwright.sync_api import Page
 from screenshots import tabs
 from test_accessibility import open_tab
 from ui import app, browser, page
+
+from mldemo.ui.tab import UI
 
 __all__ = ["app", "browser", "page"]
 PROJECTORS = ((1280, 720), (1366, 768), (1920, 1080))
@@ -147,3 +152,59 @@ def test_focus_is_seen_wherever_it_goes(app: str, page: Page) -> None:
         what = page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
         assert page.evaluate(RING), what
     assert {"radio", "range", "number", "text", "button", "checkbox"} <= kinds
+
+
+LESSONS = json.loads((UI / "static" / "lessons.json").read_text("utf-8"))["steps"]
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=[step["id"] for step in LESSONS])
+def test_a_lesson_fits_a_projector(app: str, page: Page, lesson: dict[str, Any]) -> None:
+    """Guess, task, pictures, playhead and answer are in sight at once, and Learn's question."""
+    resize(page, PROJECTORS[0])
+    ident, tab = lesson["id"], lesson["tab"]
+    page.goto(f"{app}/?lesson={ident}&present=1")
+    learn = "#tab-learn .md-player"
+    page.wait_for_selector(f"{learn}[data-lesson={ident}]")
+    for size in PROJECTORS:
+        resize(page, size)
+        assert lowest(page, f"{learn} .md-commit") <= size[1], size
+    page.locator(f"{learn} .md-lesson-options input").first.check()
+    page.click(f"{learn} .md-commit")
+    if tab == "learn":  # sliders, chart and task beside one another
+        page.wait_for_selector(f"{learn}[data-state=finished]")
+        for size in PROJECTORS:
+            resize(page, size)
+            for part in (".md-growth", ".md-verdict", ".md-lesson-task"):
+                assert lowest(page, f"{learn} {part}") <= size[1], (part, size)
+            sliders = page.locator("#learn-a").bounding_box()
+            chart = page.locator(f"{learn} .md-growth").bounding_box()
+            assert sliders is not None
+            assert chart is not None
+            assert sliders["x"] >= chart["x"] + chart["width"]
+            assert sliders["y"] < chart["y"] + chart["height"]
+        return
+    page.click(f"{learn} .md-lesson-open")
+    root = f"#tab-{tab} .md-player"
+    page.wait_for_selector(f"{root}[data-state=finished]")
+    for state in ("task", "answer"):
+        if state == "answer":
+            page.click(".md-guide .md-reveal")
+        for size in PROJECTORS:
+            resize(page, size)
+            bar = page.locator(".md-guide").bounding_box()
+            assert bar is not None
+            below = {k: v for k, v in page.evaluate(LOWEST, root).items() if v > bar["y"]}
+            assert not below, (state, size, bar, below)
+            assert page.evaluate(SMALLEST, root) >= 20, (state, size)
+            shown = page.locator(f"#tab-{tab} .md-controls [data-testid=block-info]:visible")
+            fields = page.evaluate("id => document.querySelectorAll(`[id^=${id}-]`).length", tab)
+            assert shown.count() <= 2 < fields
+    assert page.evaluate("document.activeElement.className") == "md-lesson-result"
+    assert f"tab={tab}" in page.url
+
+
+def lowest(page: Page, selector: str) -> float:
+    """The lower edge of what is seen of a part."""
+    box = page.locator(selector).bounding_box()
+    assert box is not None
+    return box["y"] + box["height"]

@@ -41,7 +41,7 @@ def test_every_step_has_all_parts(language: str) -> None:
     assert set(text["panel"]["regimes"]) == {"everywhere", "along-noise", "nowhere"}
     learn = STATIC.parent / "tabs" / "learn"
     used = (learn / "learn.js").read_text("utf-8") + (STATIC / "guide.js").read_text("utf-8")
-    used += (learn / "maker.js").read_text("utf-8")
+    used += (learn / "maker.js").read_text("utf-8") + (STATIC / "card.js").read_text("utf-8")
     for key in text["words"]:
         assert f"words.{key}" in used or f'words["{key}"]' in used, key
 
@@ -149,15 +149,15 @@ def test_guess_try_answer_and_a_reload(app: str, page: Page) -> None:
     """The answer follows the guess; the page notices what is done in another tab; it lasts."""
     text = words("en")["steps"]["trace-class"]
     opened(page, app, "lesson=trace-class")
-    assert page.inner_text(".md-lesson-question") == text["question"]
-    for hidden in (".md-lesson-try", ".md-lesson-answer", ".md-reveal", "#learn-s"):
-        assert not page.is_visible(hidden), hidden
-    page.click(".md-commit")  # without a choice it commits nothing
+    assert page.inner_text("#tab-learn .md-lesson-question") == text["question"]
+    for hidden in (".md-lesson-try", ".md-lesson-answer", ".md-reveal", ".md-controls"):
+        assert not page.is_visible(f"#tab-learn {hidden}"), hidden
+    page.click("#tab-learn .md-commit")  # without a choice it commits nothing
     assert page.get_attribute("#tab-learn .md-player", "data-guessed") == "false"
     guess(page, 0)
-    assert page.is_visible(".md-lesson-try")
-    assert not page.is_visible(".md-lesson-answer")
-    assert page.locator(".md-lesson-options input").first.is_disabled()
+    assert page.is_visible("#tab-learn .md-lesson-try")
+    assert not page.is_visible("#tab-learn .md-lesson-answer")
+    assert page.locator("#tab-learn .md-lesson-options input").first.is_disabled()
 
     page.click(".md-lesson-open")
     page.wait_for_selector("#tab-priors .md-player[data-state=finished]")
@@ -172,17 +172,28 @@ def test_guess_try_answer_and_a_reload(app: str, page: Page) -> None:
     box.fill("0.9")
     box.press("Tab")
     page.wait_for_selector(".md-guide-seen:not(:empty)")
-    page.click(".md-guide-return")
-    page.wait_for_selector("#tab-learn .md-player[data-revealed=true]")
+    page.click(".md-guide .md-reveal")  # the answer comes to the experiment
+    page.wait_for_selector(".md-guide[data-revealed=true]")
+    assert "tab=priors" in page.url
+    result = page.locator(".md-guide .md-lesson-result")
+    assert text["options"][1] in result.inner_text()
+    assert page.evaluate("document.activeElement.className") == "md-lesson-result"
+    assert result.bounding_box()["y"] < 900  # type: ignore[index]
+    assert page.is_visible("#tab-priors .md-verdict")
+    page.click(".md-guide-next")
+    page.wait_for_selector("#tab-learn .md-player[data-lesson=one-function]")
     page.wait_for_selector(".md-guide", state="hidden")
-    assert text["options"][1] in page.inner_text(".md-lesson-result")
-    assert page.locator(".md-lesson-options .md-right").inner_text().startswith("s > 1")
-    assert page.locator(".md-lesson-math math").bounding_box()["height"] > 20  # type: ignore[index]
+    page.click("#tab-learn .md-lesson-nav summary")
+    page.click("#tab-learn .md-lesson-nav [data-step=trace-class]")
+    page.wait_for_selector("#tab-learn .md-player[data-revealed=true]")
+    learn = page.locator("#tab-learn")
+    assert learn.locator(".md-lesson-options .md-right").inner_text().startswith("s > 1")
+    assert learn.locator(".md-lesson-math math").bounding_box()["height"] > 20  # type: ignore[index]
 
     page.reload()
     page.wait_for_selector("#tab-learn .md-player[data-revealed=true]")
     assert page.get_attribute("#tab-learn .md-player", "data-tried") == "true"
-    assert page.locator(".md-lesson-options input").first.is_checked()
+    assert page.locator("#tab-learn .md-lesson-options input").first.is_checked()
     page.click(".md-lesson-over")
     assert page.get_attribute("#tab-learn .md-player", "data-lesson") == "white-noise"
     assert page.evaluate("localStorage.getItem('mldemo-lessons')") == "{}"
@@ -206,9 +217,17 @@ def test_the_panel_by_keyboard_alone(app: str, page: Page) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.wait_for_selector(f"{root}[data-guessed=true]")
-    assert page.locator(".md-lesson-options input").nth(1).is_checked()
+    assert page.locator("#tab-learn .md-lesson-options input").nth(1).is_checked()
     page.wait_for_selector(f"{root}[data-regime=everywhere]")
+    page.focus("#tab-learn .md-handle")  # on a phone the sliders are in a sheet
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
     assert page.is_visible("#learn-a")
+    chart = page.locator(f"{root} .md-growth").bounding_box()
+    sheet = page.locator("#tab-learn .md-controls").bounding_box()
+    assert chart is not None
+    assert sheet is not None
+    assert 0 <= chart["y"] < chart["y"] + chart["height"] <= sheet["y"]
     page.wait_for_timeout(1200)
     assert page.get_attribute(root, "data-tried") == "false"
     box = page.locator("#learn-a").get_by_role("spinbutton")
@@ -218,7 +237,7 @@ def test_the_panel_by_keyboard_alone(app: str, page: Page) -> None:
     page.keyboard.press("Tab")
     page.wait_for_selector(f"{root}[data-regime=along-noise][data-tried=true]")
     assert "s + 1 = 2.5 < a = 3 ≤ 2s + 1 = 4" in page.inner_text(f"{root} .md-verdict")
-    page.focus(".md-reveal")
+    page.focus("#tab-learn .md-reveal")
     page.keyboard.press("Enter")
     page.wait_for_selector(f"{root}[data-revealed=true]")
     assert page.evaluate("document.activeElement.className") == "md-lesson-result"
@@ -239,9 +258,9 @@ def test_a_wrong_name_and_no_storage(app: str, page: Page) -> None:
     assert "trace-class" in note
     assert words("en")["words"]["unkept"] in note
     guess(page, 1)
-    page.click(".md-reveal")
+    page.click("#tab-learn .md-reveal")
     page.wait_for_selector("#tab-learn .md-player[data-revealed=true]")
-    assert page.inner_text(".md-lesson-result") == words("en")["words"]["right"]
+    assert page.inner_text("#tab-learn .md-lesson-result") == words("en")["words"]["right"]
 
 
 def test_a_link_for_a_class_does_what_it_says(app: str, page: Page) -> None:

@@ -64,7 +64,7 @@ def build_app(
     demo._queue.sleep_when_free = 0.02
     defaults = {tab.id: defaults_of(tab) for tab in tabs}
     live = Live({tab.id: _source(tab, place, gpu) for tab in tabs}, defaults)
-    remember(demo, Served(live, tabs[0].id, (links(), opening(tabs[0], TITLE))))
+    remember(demo, Served(live, tabs[0].id, (links(learn.facts(place)), opening(tabs[0], TITLE))))
     return demo
 
 

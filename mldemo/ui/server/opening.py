@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mldemo.ui.tab import UI, Tab, base, spec_of, template
 
 LOOKS = ("player", "opening")
-EVERYWHERE = ("screen", "column")  # looks that must not get gradio's prefix
+EVERYWHERE = ("screen", "column", "learn")  # looks that must not get gradio's prefix
 
 
 def modules(name: str) -> list[str]:
@@ -32,12 +32,14 @@ def modules(name: str) -> list[str]:
     return found
 
 
-def links() -> str:
-    """What every page wants soon: its icon, what fits the screen, the players' scripts."""
+def links(facts: dict[str, str]) -> str:
+    """What every page wants soon: icon, looks, the players' scripts, `facts` of the lessons."""
     scripts = (f'<link rel="modulepreload" href="{base()}{m}">' for m in modules("static/page.js"))
     looks = (f'<link rel="stylesheet" href="{base()}static/{name}.css">' for name in EVERYWHERE)
     fitting = f'<script type="module" src="{base()}static/screen.js"></script>'
-    return "\n".join(['<link rel="icon" href="favicon.ico">', *looks, *scripts, fitting])
+    figures = f'<meta name="md-facts" content="{html.escape(json.dumps(facts))}">'
+    icon = '<link rel="icon" href="favicon.ico">'
+    return "\n".join([icon, figures, *looks, *scripts, fitting])
 
 
 def opening(tab: Tab, title: str) -> str:

@@ -23,9 +23,13 @@ function sheet(column, folding) { // seen where the screen is narrow: it opens w
   button.addEventListener("click", () => {
     const open = column.classList.contains("md-open");
     document.documentElement.classList.toggle("md-sheet", open);
-    if (open) afterLayout(() => column.closest(".md-row").scrollIntoView());
+    if (open) afterLayout(() => screenOf(column).scrollIntoView());
   });
 }
+const screenOf = (column) => { // what the controls act on
+  const row = column.closest(".md-row");
+  return row.querySelector(".md-lesson-panel:not([hidden])") ?? row;
+};
 // the sheet is measured at the end of this frame, and the pictures then make room for it
 const afterLayout = (act) => requestAnimationFrame(() => requestAnimationFrame(act));
 function explain(column, tab, words) { // gradio mounts one control after the other

@@ -1,51 +1,55 @@
-// While a lesson is tried in another tab: a bar with the task that notices when it is done.
+// While a lesson is tried in another tab: a bar that asks, says what to do, notices when it is done
+// and holds the answer; the controls that the lesson does not need are folded away.
 import { keep } from "./address.js";
+import { Card } from "./card.js";
 import { write } from "./dom.js";
 import { attend } from "./screen.js";
-import { show, shown } from "./tabs.js";
+import { now as tabs, show, shown } from "./tabs.js";
 import { address, load, observe, wanted } from "./lessons.js";
 
 let bar = null;
 export async function follow() {
   if (bar) return;
   bar = document.createElement("aside");
-  style();
-  const { steps, text: { words, steps: texts }, progress } = await load();
+  const [all, markup] = await Promise.all([load(), text("guide.html")]);
+  const { steps, text: { words, steps: texts }, progress } = all;
   bar.className = "md-player md-guide";
   bar.setAttribute("aria-label", words.guide);
-  bar.innerHTML = `<p><b class="md-guide-name"></b> <span class="md-guide-task"></span></p>
-    <div><span class="md-guide-seen" role="status"></span>
-    <a class="md-guide-load"></a>
-    <button type="button" class="md-guide-return"></button>
-    <button type="button" class="md-guide-close"></button></div>`;
+  bar.innerHTML = markup;
   const $ = (name) => bar.querySelector(".md-guide-" + name);
   const put = (name, value) => { if ($(name).textContent !== value) $(name).textContent = value; };
-  const now = () => {
+  const card = new Card(bar, all, { tell: (remark) => put("note", remark), chosen: () => $("said").focus() });
+  $("said").setAttribute("aria-label", words.guide);
+  put("close", words.close);
+  put("load", words.load);
+  put("next", words.next);
+  put("return", words.return);
+
+  function current() {
     const step = wanted(steps);
     return step && step.tab !== "learn" && shown() !== "learn" ? step : undefined;
-  };
-  const guessed = (step) => progress.of(step.id).guess !== undefined;
+  }
   function update() {
-    const step = now();
+    const step = current();
     bar.hidden = !step;
     document.body.classList.toggle("md-guided", Boolean(step));
+    fold(step);
     if (!step) return undefined;
-    const { tried } = progress.of(step.id);
+    const { guess, tried, open } = progress.of(step.id), guessed = guess !== undefined;
+    card.show(step);
     put("name", texts[step.id].title);
-    write($("task"), texts[step.id].try);
-    put("seen", tried ? words.seen : "");
-    put("return", tried ? words.reveal : words.return);
-    put("close", words.close);
-    put("load", words.load);
+    write($("task"), guessed && !open ? texts[step.id].try : "");
+    put("seen", tried && !open ? words.seen : "");
     $("load").href = address(step);
-    $("load").hidden = tried;
-    const done = () => { progress.set(step.id, { tried: true }); update(); };
-    step.done = done;
-    return guessed(step) && !tried ? step : undefined;
+    $("load").hidden = !guessed || Boolean(tried || open);
+    $("next").hidden = !open || step === steps.at(-1);
+    $("return").hidden = Boolean(open);
+    step.done = () => { progress.set(step.id, { tried: true }); update(); };
+    return guessed && !tried ? step : undefined;
   }
-  $("return").addEventListener("click", () => {
-    const step = now();
-    if (step && progress.of(step.id).tried) progress.set(step.id, { open: true });
+  $("return").addEventListener("click", () => { show("learn"); update(); });
+  $("next").addEventListener("click", () => {
+    keep("lesson", steps[steps.indexOf(current()) + 1].id);
     show("learn");
     update();
   });
@@ -53,13 +57,19 @@ export async function follow() {
   document.body.append(bar);
   attend(bar);
   update();
+  progress.onChange(update);
   observe(update);
 }
-export function style() { // the lessons' own looks, once
-  const href = new URL("learn.css", import.meta.url).href;
-  if (document.querySelector(`link[href="${href}"]`)) return;
-  const sheet = document.createElement("link");
-  sheet.rel = "stylesheet";
-  sheet.href = href;
-  document.head.append(sheet);
+const text = async (name) => (await fetch(new URL(name, import.meta.url))).text();
+
+const folding = document.createElement("style");
+document.head.append(folding);
+function fold(step) { // under "More controls" goes what the lesson does not wait for
+  const tab = step && tabs().find(({ id }) => id === step.tab);
+  const needed = Object.keys(step?.until.values ?? {}), column = `#tab-${step?.tab} .md-controls`;
+  const rest = tab?.fields.map((f) => f.name).filter((name) => !needed.includes(name)) ?? [];
+  const css = !rest.length ? "" : `${column}:not(.md-all) :is(${rest.map((name) =>
+    `#${tab.id}-${name}, #${tab.id}-${name}-row`)}) { display: none !important; }
+    ${column} > .md-lesser { display: flex !important; } ${column} .md-more { display: block !important; }`;
+  if (folding.textContent !== css) folding.textContent = css;
 }

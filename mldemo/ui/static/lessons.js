@@ -11,7 +11,9 @@ async function read() {
   const { languages, steps } = await json("lessons.json");
   const wishes = [query().get("__lang"), navigator.language?.slice(0, 2), languages[0]];
   const text = await json(`lessons.${wishes.find((w) => languages.includes(w))}.json`);
-  return { steps, text, progress: new Progress(steps) };
+  // figures that the texts name in braces: see opening.py
+  const facts = JSON.parse(document.querySelector('meta[name="md-facts"]')?.content ?? "{}");
+  return { steps, text, facts, progress: new Progress(steps) };
 }
 export const fill = (words, values) => words.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 // the step that the URL names, by its id or its number

@@ -1,15 +1,15 @@
 // Learn: a question, a guess, a control to move, the answer; one step at a time.
 import { keep, query } from "../../static/address.js";
 import { shown } from "../../static/tabs.js";
-import { follow, style } from "../../static/guide.js";
+import { Card } from "../../static/card.js";
+import { follow } from "../../static/guide.js";
 import { address, fill, load, observe, tabTitle, wanted } from "../../static/lessons.js";
 import { maker } from "./maker.js";
 import { Chart, around } from "../../static/chart.js";
 import { write } from "../../static/dom.js";
 
-export function create({ root, player, spec }) {
+export function create({ root, player }) {
   const $ = (name) => root.querySelector(".md-" + name), lesson = (name) => $("lesson-" + name);
-  style();
   let panel = null;
   const chart = player.add(new Chart($("growth"), {
     layout: () => {
@@ -43,20 +43,21 @@ export function create({ root, player, spec }) {
     verdict();
     chart.begin();
     player.redraw(true);
-    course(root, all, spec.props.facts, $, lesson);
+    course(root, all, $, lesson);
     follow();
   });
   return { begin: verdict, words: (h) => [`s = ${h.s}`, `a = ${h.a}`, `t = ${h.time}`] };
 }
 
-function course(root, { steps, text: { words, steps: texts }, progress }, facts, $, lesson) {
+function course(root, all, $, lesson) {
+  const { steps, text: { words, steps: texts }, progress } = all;
   const known = steps.map((s) => s.id).join(", "), named = query().get("lesson");
   let current = wanted(steps) ?? steps.find((s) => !progress.of(s.id).open) ?? steps[0];
   const note = [];
   if (named !== null && !wanted(steps)) note.push(fill(words.unknown, { name: named.slice(0, 40), known }));
   if (!progress.lasting) note.push(words.unkept);
   const tell = (...more) => {
-    lesson("note").textContent = [...note, ...more].join(" ");
+    lesson("note").textContent = [...note, ...more].join(" ").trim();
     lesson("note").hidden = !lesson("note").textContent;
   };
   tell();
@@ -64,12 +65,9 @@ function course(root, { steps, text: { words, steps: texts }, progress }, facts,
   // -------------------------------------------------------------- once
   const say = { title: words.title, intro: words.intro, back: words.back, over: words.over };
   for (const [name, value] of Object.entries(say)) lesson(name).textContent = value;
-  $("commit").textContent = words.commit;
-  root.querySelector(".md-lesson-guess legend").textContent = words.guess;
   root.querySelector(".md-lesson-try h4").textContent = words.try;
-  root.querySelector(".md-lesson-answer h4").textContent = words.answer;
-  lesson("nav").setAttribute("aria-label", words.steps);
-  lesson("nav").firstElementChild.replaceChildren(...steps.map((step) => {
+  lesson("nav").parentElement.setAttribute("aria-label", words.steps);
+  lesson("nav").lastElementChild.replaceChildren(...steps.map((step) => {
     const item = document.createElement("li"), button = document.createElement("button");
     button.type = "button";
     button.dataset.step = step.id;
@@ -81,57 +79,36 @@ function course(root, { steps, text: { words, steps: texts }, progress }, facts,
   maker($("maker"), { steps, texts, words });
 
   // -------------------------------------------------------------- a step
-  const made = (tag, words_, name = "") => {
-    const e = document.createElement(tag);
-    e.textContent = words_;
-    e.className = name;
-    return e;
-  };
+  const card = new Card(root, all, { tell, chosen(step) {
+    keep("lesson", step.id); // from here on the other tabs know what is being tried
+    const next = lesson("open").hidden ? $("reveal") : lesson("open");
+    next.focus({ preventScroll: true });
+    lesson("try").scrollIntoView({ block: "nearest" });
+  } });
   function open() { // all of a step that does not depend on what the viewer did
-    const words_ = texts[current.id], i = steps.indexOf(current);
+    const i = steps.indexOf(current);
     lesson("count").textContent = fill(words.step, { i: i + 1, n: steps.length });
-    lesson("name").textContent = words_.title;
-    lesson("question").textContent = words_.question;
-    write(lesson("task"), words_.try);
-    lesson("options").replaceChildren(...words_.options.map((option, value) => {
-      const label = made("label", ""), radio = document.createElement("input");
-      Object.assign(radio, { type: "radio", name: "md-guess", value, checked: value === progress.of(current.id).guess });
-      label.append(radio, made("span", option));
-      return label;
-    }));
-    lesson("text").replaceChildren(...words_.reveal.map((p) => made("p", fill(p, facts))));
-    lesson("math").innerHTML = current.formula;
-    root.querySelector(".md-lesson-formula figcaption").textContent = words_.formulaSays;
+    lesson("name").textContent = texts[current.id].title;
+    write(lesson("task"), texts[current.id].try);
     lesson("open").href = address(current);
     lesson("open").textContent = fill(words.open, { tab: tabTitle(current.tab) });
     lesson("open").hidden = current.tab === "learn";
     lesson("back").disabled = i === 0;
-    lesson("next").textContent = i + 1 < steps.length ? words.next : words.over;
+    lesson("next").textContent = words.next;
     lesson("next").hidden = i + 1 === steps.length;
     root.dataset.lesson = current.id;
+    card.show(current);
     update();
   }
   function update() { // what depends on it
-    const { guess, tried = false, open: seen = false } = progress.of(current.id);
-    const words_ = texts[current.id], guessed = guess !== undefined;
-    lesson("guess").disabled = guessed;
-    [...lesson("options").children].forEach((label, i) => {
-      label.firstChild.checked ||= i === guess;
-      label.classList.toggle("md-right", seen && i === current.answer);
-      label.classList.toggle("md-missed", seen && i === guess && i !== current.answer);
-    });
-    $("commit").hidden = guessed;
+    const { guess, tried = false } = progress.of(current.id), guessed = guess !== undefined;
+    card.update();
     lesson("try").hidden = !guessed;
     lesson("seen").textContent = tried ? words.seen : words.waiting;
     lesson("seen").classList.toggle("md-done", tried);
     const live = guessed && current.tab === "learn";
     lesson("panel").hidden = !live;
     root.closest(".md-row")?.classList.toggle("md-lesson-plain", !live);
-    $("reveal").hidden = !guessed || seen;
-    $("reveal").textContent = tried ? words.reveal : words.skip;
-    lesson("answer").hidden = !seen;
-    lesson("result").textContent = !seen ? "" : guess === current.answer ? words.right
-      : fill(words.wrong, { guess: words_.options[guess], answer: words_.options[current.answer] });
     for (const button of lesson("nav").querySelectorAll("button")) {
       const step = button.dataset.step, done = progress.of(step).open === true;
       button.classList.toggle("md-done", done);
@@ -141,39 +118,23 @@ function course(root, { steps, text: { words, steps: texts }, progress }, facts,
     }
     lesson("over").hidden = !steps.some((s) => progress.of(s.id).guess !== undefined);
     lesson("intro").textContent = steps.every((s) => progress.of(s.id).open) ? words.finished : words.intro;
-    Object.assign(root.dataset, { guessed, tried, revealed: seen });
   }
   function go(step) {
     current = step;
     keep("lesson", step.id);
     open();
+    lesson("nav").open = false;
     lesson("name").focus();
     lesson("name").scrollIntoView({ block: "nearest" });
-    lesson("nav").querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
   }
-  $("commit").addEventListener("click", () => {
-    const chosen = lesson("options").querySelector("input:checked");
-    if (!chosen) {
-      tell(words.choose);
-      lesson("options").querySelector("input").focus();
-      return;
-    }
-    tell();
-    progress.set(current.id, { guess: Number(chosen.value) });
-    keep("lesson", current.id); // from here on the other tabs know what is being tried
-    (lesson("open").hidden ? $("reveal") : lesson("open")).focus();
-  });
-  $("reveal").addEventListener("click", () => {
-    progress.set(current.id, { open: true });
-    lesson("result").setAttribute("tabindex", "-1");
-    lesson("result").focus();
-  });
   lesson("back").addEventListener("click", () => go(steps[steps.indexOf(current) - 1]));
   lesson("next").addEventListener("click", () => go(steps[steps.indexOf(current) + 1]));
   lesson("over").addEventListener("click", () => { progress.clear(); go(steps[0]); });
   progress.onChange(update);
   open();
   observe(() => { // only the last step is tried here; the others have the bar
+    const asked = shown() === "learn" && wanted(steps); // the bar may have turned to the next one
+    if (asked && asked !== current) go(asked);
     const { guess, tried } = progress.of(current.id);
     if (current.tab !== "learn" || shown() !== "learn" || guess === undefined || tried) return undefined;
     current.done = () => progress.set(current.id, { tried: true });

@@ -131,7 +131,6 @@ def tab(place: Place) -> Tab:
             ),
         ),
         source=source,
-        props={"facts": facts(place)},
         eager=True,
         start="Compute",
         notes=Path(__file__).with_name("lecturers.md"),
