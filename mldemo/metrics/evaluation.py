@@ -4,12 +4,13 @@ Everything but the spectrum is compared on level 32, restricted to H_min(N, 32) 
 level N, test data and unseen data go through the same two maps, so like is compared with like.
 
 The floor of a metric is its mean over several draws from the validation part, as many as there are
-samples, with the class counts of the test part. The validation part has trained neither a shipped
-checkpoint nor a classifier, and comes from the writers of the training part, so the floor is what
-a perfect model of the training data would get. (Halves of the test part would leave the samples
-another reference than the floor's.) FID is biased by about 1/n + 1/m: n and m are the same for
-samples and floor. Two classifiers, of other seeds and other halves of the training part, give two
-feature maps; what holds in one only was tuned to it.
+samples, with the class counts of the test part. No classifier was trained on the validation part,
+and it is distributed as the training part, so the floor is what a perfect model of the training
+data would get. (Halves of the test part would leave the samples another reference than the
+floor's.) FID is biased by about 1/n + 1/m: n and m are the same for samples and floor. The draws
+overlap, so their spread is that of the draw from these images, below that of new images. Two
+classifiers, of other seeds and other halves of the training part, give two feature maps; what
+holds in one only was tuned to it.
 """
 
 import hashlib
