@@ -21,13 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mldemo.diffusion.marginal import Marginal
 from mldemo.diffusion.oracles import EmpiricalDenoiser, MixtureDenoiser
 from mldemo.diffusion.samplers import brownian_fields, sample
-from mldemo.diffusion.sde import END, FIRST, Schedule, per_sample
+from mldemo.diffusion.sde import END, FIRST, Schedule
 from mldemo.diffusion.steps import SAMPLERS, check_sampler
 from mldemo.pipeline import default_prior, default_statistics, prepare
 from mldemo.request import Request
 from mldemo.space.covariance import Prior
+from mldemo.space.diagonal import Diagonal
 from mldemo.space.noise import unit_modes
 from mldemo.space.priors import Laplacian
 from mldemo.space.spectral import FINEST, multiplicity, squared_norm, to_field, to_modes
@@ -67,15 +69,13 @@ class GaussianProblem:
         """q_k."""
         return self.prior.eigenvalues(self.resolution)
 
-    def _at(self, t: float) -> tuple[float, Tensor]:
-        """α and v_k."""
-        clock = torch.tensor(t, dtype=torch.float64)
-        alpha, sigma = float(self.schedule.alpha(clock)), float(self.schedule.sigma(clock))
-        return alpha, alpha**2 * self.spectrum + sigma**2 * self.noise
+    def _at(self, t: float) -> Marginal:
+        data, noise = Diagonal(self.spectrum), Diagonal(self.noise)
+        return Marginal.at(self.schedule, torch.tensor(t, dtype=torch.float64), data, noise)
 
     def start_variance(self) -> Tensor:
         """v_k at T."""
-        return self._at(END)[1]
+        return self._at(END).variance.values[0, 0]
 
     def generated(self, sampler: str, steps: int) -> tuple[Tensor, Tensor]:
         """Mean (field) and variance per mode of what `steps` steps of the sampler return.
@@ -106,16 +106,12 @@ class GaussianProblem:
         x = torch.zeros(2 + kicks, 1, 1, pairs.shape[1], dtype=torch.float64)
         mean = torch.zeros_like(x)
         mean[0] = 1.0
-        x[0], x[1] = self._at(END)[0], 1.0
+        x[0], x[1] = float(self._at(END).alpha), 1.0
         asked = 0
 
         def denoise(y: Tensor, t: Tensor) -> Tensor:
-            alpha, sigma = (
-                per_sample(f(t), y) for f in (self.schedule.alpha, self.schedule.sigma)
-            )
-            v = alpha**2 * spectrum + sigma**2 * noise
-            gain = torch.where(v > 0, alpha * spectrum / v, 0.0)
-            return mean + gain * (y - alpha * mean)
+            model = Marginal.at(self.schedule, t, Diagonal(spectrum), Diagonal(noise))
+            return mean + model.gain.on_modes(y - model.alpha * mean)
 
         def increment(start: float, end: float) -> Tensor:
             nonlocal asked
@@ -130,8 +126,8 @@ class GaussianProblem:
 
     def limit_variance(self) -> Tensor:
         """What n → ∞ steps leave: v_k at 1e-3, then the last denoising; the mean is m."""
-        alpha, v = self._at(FIRST)
-        return torch.where(v > 0, (alpha * self.spectrum) ** 2 / v, 0.0)
+        model = self._at(FIRST)
+        return (model.gain @ model.gain @ model.variance).values[0, 0]
 
     def distance(self, mean: Tensor, variance: Tensor, target: Tensor) -> float:
         """W2 between N(mean, variance) and N(m, target)."""
