@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mldemo.networks.blocks import CONDITIONS, FIELDS, Embedding
-from mldemo.networks.convolutions import Convolution
 from mldemo.networks.ushaped import Attention, ResidualBlock
 
 
@@ -35,16 +34,16 @@ class UNet(nn.Module):
         features = 4 * widths[0]
         pairs = list(pairwise(widths))
         self.embedding = Embedding(CONDITIONS, features)
-        self.enter = Convolution(FIELDS, widths[0])
+        self.enter = nn.Conv2d(FIELDS, widths[0], 3, padding=1)
         self.down = nn.ModuleList(ResidualBlock(w, w, features) for w in widths[:-1])
-        self.shrink = nn.ModuleList(Convolution(a, b, stride=2) for a, b in pairs)
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.middle = ResidualBlock(widths[-1], widths[-1], features)
         self.attention = Attention(widths[-1])
         self.last = ResidualBlock(widths[-1], widths[-1], features)
-        self.grow = nn.ModuleList(Convolution(b, a) for a, b in pairs)
+        self.grow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairs)
         self.up = nn.ModuleList(ResidualBlock(2 * w, w, features) for w in widths[:-1])
         self.norm = nn.GroupNorm(8, widths[0])
-        self.project = Convolution(widths[0], 1)
+        self.project = nn.Conv2d(widths[0], 1, 3, padding=1)
         for parameter in self.project.parameters():
             nn.init.zeros_(parameter)  # the linear denoiser, to begin with
 

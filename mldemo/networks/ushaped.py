@@ -21,7 +21,6 @@ from mldemo.networks.blocks import (
     with_coordinates,
 )
 from mldemo.networks.channels_last import resample_features
-from mldemo.networks.convolutions import Convolution
 
 
 class ResidualBlock(nn.Module):
@@ -33,10 +32,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, out_channels: int, features: int) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(8, channels)
-        self.conv1 = Convolution(channels, out_channels)
+        self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
         self.norm2 = nn.GroupNorm(8, out_channels)
         self.modulation = Modulation(features, out_channels)
-        self.conv2 = Convolution(out_channels, out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         nn.init.zeros_(self.conv2.weight)
         same = channels == out_channels
         self.skip = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
@@ -83,7 +82,7 @@ class Core(nn.Module):
     ) -> None:
         super().__init__()
         self.patch = patch
-        self.enter = Convolution(in_channels * patch**2, widths[0])
+        self.enter = nn.Conv2d(in_channels * patch**2, widths[0], 3, padding=1)
         self.leave = nn.Conv2d(widths[0], out_channels * patch**2, 1)
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(ResidualBlock(w, w, features) for w in widths[:-1])
