@@ -33,7 +33,14 @@ from mldemo.networks.blocks import SHELLS
 from mldemo.space.covariance import Prior
 from mldemo.space.diagonal import Diagonal
 from mldemo.space.priors import Bessel
-from mldemo.space.spectral import bandwidth, radial_mean, squared_norm, to_field, to_modes
+from mldemo.space.spectral import (
+    bandwidth,
+    outside_modes,
+    radial_mean,
+    squared_norm,
+    to_field,
+    to_modes,
+)
 
 REFERENCE = Bessel(exponent=1.15, kappa=6.0)  # ρ
 SHELL_LEVEL = 64  # the level on which shells are averaged, whatever the level of the field
@@ -101,19 +108,20 @@ class Denoiser(nn.Module):
         self.guidance = guidance
         self._levels: dict[tuple[int, torch.dtype, torch.device], _Level] = {}
 
-    def level(self, resolution: int, like: Tensor) -> _Level:
-        """What the formula needs on level N, in the dtype and on the device of `like`.
+    @outside_modes
+    def level(self, resolution: int, dtype: torch.dtype, device: torch.device) -> _Level:
+        """What the formula needs on level N, in a dtype and on a device.
 
         Kept after the first call: a sampling loop moves nothing between devices.
         """
-        key = (resolution, like.dtype, like.device)
+        key = (resolution, dtype, device)
         if key not in self._levels:
-            own = next(self.network.parameters(), like).dtype
-            if own != like.dtype:
-                raise ValueError(f"the network is {own}, the fields are {like.dtype}: convert one")
+            own = next((p.dtype for p in self.network.parameters()), dtype)
+            if own != dtype:
+                raise ValueError(f"the network is {own}, the fields are {dtype}: convert one")
 
             def here(v: Tensor) -> Tensor:
-                return v.to(like.device, like.dtype.to_complex() if v.is_complex() else like.dtype)
+                return v.to(device, dtype.to_complex() if v.is_complex() else dtype)
 
             noise = Noise.of(self.prior, resolution)
             self._levels[key] = _Level(
@@ -143,7 +151,7 @@ class Denoiser(nn.Module):
         """Denoise fields (B, 1, N, N) at times (B,) (or one time for all)."""
         n = x.shape[-1]
         time = time.to(x.device).reshape(-1)  # one time for all makes one row of everything else
-        level = self.level(n, x)
+        level = self.level(n, x.dtype, x.device)
         model = Marginal.at(self.schedule, time, level.data, level.noise)
         centred = to_modes(x) - model.alpha * level.mean
         linear, answer = self._ask(level, model, level.shells, centred, time)
@@ -161,7 +169,7 @@ class Denoiser(nn.Module):
         influence, are left out.
         """
         n, like = clean.shape[-2], clean.real
-        level = self.level(n, like)
+        level = self.level(n, like.dtype, like.device)
         spectrum, shells = (level.noise, level.shells) if noise is None else noise.operators
         model = Marginal.at(self.schedule, time, level.data, spectrum)
         active = (level.data.values > 0) & (spectrum.values > 0)

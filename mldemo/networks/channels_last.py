@@ -20,12 +20,14 @@ def _wave_numbers(m: int) -> Tensor:
     return torch.cat([torch.zeros(1, dtype=k.dtype), k, -k])
 
 
-def _wave(n: int, k: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part of e^{-2πikx/N}/√N, (modes, N), float64.
+def angles(n: int, k: Tensor) -> Tensor:
+    """2π k x / N, (modes, N), float64; k x is reduced mod N first so that no digits are lost."""
+    return (torch.outer(k, torch.arange(n)) % n).double() * (2 * math.pi / n)
 
-    k x is reduced mod N first, so that no digits are lost.
-    """
-    angle = (torch.outer(k, torch.arange(n)) % n).double() * (2 * math.pi / n)
+
+def _wave(n: int, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part of e^{-2πikx/N}/√N, (modes, N), float64."""
+    angle = angles(n, k)
     return angle.cos() / math.sqrt(n), -angle.sin() / math.sqrt(n)
 
 
@@ -59,7 +61,7 @@ def _analysis(x: Tensor, m: int) -> Tensor:
 
 
 def _synthesis(modes: Tensor, m: int, n: int, added: Tensor | None) -> Tensor:
-    """Fᵀ: (modes, B, 2C) -> channels-last (B, C, N, N), plus a field if there is one."""
+    """Fᵀ: (modes, B, 2C) -> (B, C, N, N), plus a field if there is one."""
     b, c = modes.shape[1], modes.shape[2] // 2
     first, second = _transform(n, m, modes.dtype, modes.device)
     y = modes.transpose(0, 1).reshape(b * (m + 1), len(second), c)
@@ -102,11 +104,8 @@ def half_plane_matrices(weight: Tensor, m: int) -> Tensor:
     return torch.cat(rows, 2).flatten(0, 1)
 
 
-def fourier_layer(x: Tensor, matrices: Tensor, m: int, added: Tensor | None = None) -> Tensor:
-    """Fᵀ W F x, plus a field if there is one, which may be overwritten.
-
-    (B, in, N, N), best channels-last -> channels-last (B, out, N, N).
-    """
+def act(x: Tensor, matrices: Tensor, m: int, added: Tensor | None = None) -> Tensor:
+    """Fᵀ W F x, (B, in, N, N) -> (B, out, N, N), plus a field that may then be overwritten."""
     return _synthesis(_analysis(x, m).bmm(matrices), m, x.shape[-1], added)
 
 

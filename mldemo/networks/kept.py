@@ -21,7 +21,7 @@ class Kept:
     def __call__(self, weight: Tensor, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         """`compute()`, a function of `weight` and `key`."""
         learning = weight.requires_grad and torch.is_grad_enabled()
-        if learning or weight.is_inference() or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or learning or weight.is_inference():
             return compute()
         source, version, value = self._found.get(key, (weight, -1, weight))
         same = source.data_ptr() == weight.data_ptr() and source.dtype == weight.dtype

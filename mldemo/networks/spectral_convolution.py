@@ -3,8 +3,9 @@
 (Kv)^_k = W_k v̂_k for |k|∞ ≤ m and 0 beyond, with complex matrices W_k = conj W_{-k}. Nyquist modes
 of an even grid are left out, so the layer is the same operator on every level that resolves m.
 
-The transform is a truncated DFT written as real matrix products, one for each axis (see
-`channels_last`): of N frequencies only those up to m are ever formed.
+The transform is a truncated DFT written as real matrix products, one for each axis: of N
+frequencies only those up to m are ever formed. The answer has the layout of the question, and the
+products come in the order that suits it: see `channels_last` and `contiguous`.
 """
 
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mldemo.networks.channels_last import fourier_layer, half_plane_matrices
+from mldemo.networks import channels_last, contiguous
 from mldemo.networks.kept import Kept
 from mldemo.networks.parts import BaseSpectralConv
 from mldemo.space.spectral import bandwidth
@@ -66,11 +67,17 @@ class SpectralConvolution(BaseSpectralConv):
     def forward(
         self, x: Tensor, output_shape: Any = None, added: Tensor | None = None
     ) -> Tensor:
-        """(B, in, N, N) -> channels-last (B, out, N, N), plus `added`, overwritten at will."""
+        """(B, in, N, N) -> (B, out, N, N) in the same layout, plus `added`, which it may overwrite."""
         n = x.shape[-1]
         if x.shape[-2] != n or output_shape not in (None, (n, n), [n, n]):
             raise ValueError(f"a square field on one grid is needed, got {tuple(x.shape)}")
         m = min(self.modes, bandwidth(n))
-        compute = partial(half_plane_matrices, self.weight, m)
-        y = fourier_layer(x, self._kept(self.weight, m, compute), m, added)
+        if x.is_contiguous():
+            compute = partial(contiguous.stored_matrices, self.weight, m)
+            y = contiguous.act(x, self._kept(self.weight, ("stored", m), compute), m)
+            y = y if added is None else y + added
+        else:
+            compute = partial(channels_last.half_plane_matrices, self.weight, m)
+            matrices = self._kept(self.weight, ("half plane", m), compute)
+            y = channels_last.act(x, matrices, m, added)
         return y if self.bias is None else y + self.bias

@@ -60,8 +60,8 @@ class Attention(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """(B, C, n, n) -> (B, C, n, n)."""
         b, c, n, _ = h.shape
-        qkv = self.qkv(self.norm(h)).permute(0, 2, 3, 1).reshape(b, n * n, 3 * c)
-        q, k, v = qkv.chunk(3, 2)
+        qkv = self.qkv(self.norm(h)).permute(0, 2, 3, 1).reshape(b, 1, n * n, 3 * c)
+        q, k, v = qkv.chunk(3, 3)
         a = functional.scaled_dot_product_attention(q, k, v)
         return h + self.out(a.view(b, n, n, c).permute(0, 3, 1, 2))
 
