@@ -1,6 +1,8 @@
 """Layers and operators, compared with neuralop, dense sums, and themselves on other grids."""
 
 import math
+import resource
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from neuralop.layers.spectral_convolution import SpectralConv
 from neuralop.models import FNO
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mldemo.networks import SpectralConvolution, build_network
 from mldemo.networks.blocks import CONDITIONS, FIELDS, coordinates
@@ -346,11 +349,42 @@ def test_fresh_networks_can_learn(kind: str) -> None:
     assert not silent
 
 
-def test_unknown_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"network kind must be one of fno, ushaped.*, got 'cnn'"):
-        build_network({"kind": "cnn"})
-    with pytest.raises(ValueError, match=r"fno network cannot be built from .*colour"):
-        build_network({"kind": "fno", "colour": 1})
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"kind": "cnn"}, r"network kind must be one of fno, ushaped.*, got 'cnn'"),
+        ({"kind": "fno", "colour": 1}, "fno network has no parameter 'colour'; it has"),
+        ({"kind": "fno", "width": 10**6}, "width must be a whole .* from 1 to 1024, got 1000000"),
+        ({"kind": "fno", "width": 32.0}, r"width must be a whole number .*, got 32\.0"),
+        ({"kind": "fno", "depth": True}, "depth must be a whole number from 0 to 64, got True"),
+        ({"kind": "ushaped", "modes": 128}, "modes must be a whole .* from 0 to 127, got 128"),
+        ({"kind": "ushaped", "core_patch": 0}, "core_patch must be .* from 1 to 16, got 0"),
+        ({"kind": "ushaped", "core_grid": "16"}, "core_grid must be a whole .*, got '16'"),
+        ({"kind": "ushaped", "core_widths": [12]}, r"core_widths must be .* 1024, got \[12\]"),
+        ({"kind": "unet", "widths": 8}, "widths must be one to four multiples of 8 .*, got 8"),
+        ({"kind": "fno", "width": 1024, "modes": 127}, "may have 100000000 weights, .* 273864373"),
+    ],
+)
+def test_bad_records_are_refused_before_they_take_memory(
+    record: dict[str, object], message: str
+) -> None:
+    """The process does not grow by 100 MB: a width of a million alone would take 1.9 GB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=message):
+        build_network(record)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_the_core_adds_what_it_kept_on_the_way_down() -> None:
+    """With nothing coming up from below, the answer is that of the kept field alone."""
+    network: Any = randomised(build_network({"kind": "ushaped", "core_widths": [8, 16]}))
+    core, e = network.core, torch.randn(2, 128)
+    x = torch.randn(2, FIELDS + 4, 16, 16)
+    for parameter in core.narrow.parameters():
+        nn.init.zeros_(parameter)
+    kept = core.down[0](core.enter(functional.pixel_unshuffle(x, 2)), e)
+    expected = functional.pixel_shuffle(core.leave(core.up[0](kept, e)), 2)
+    torch.testing.assert_close(core(x, e), expected)
 
 
 @pytest.mark.parametrize("options", [{"core_grid": 8}, {"core_grid": 18}, {"core_patch": 3}])

@@ -138,6 +138,21 @@ def test_it_is_another_operator_on_every_grid() -> None:
     assert local[2] > 10 * invariant[2]
 
 
+def test_what_grows_comes_before_what_was_kept() -> None:
+    """The order in which channels are joined on the way up, which weights are trained for."""
+    network, seen = randomised(build_network(SMALL)), {}
+    for name in ("grow", "down"):
+        for i, layer in enumerate(network.get_submodule(name)):
+            layer.register_forward_hook(lambda _, a, y, key=(name, i): seen.update({key: y}))
+    for i, layer in enumerate(network.get_submodule("up")):
+        layer.register_forward_pre_hook(lambda _, a, key=("up", i): seen.update({key: a[0]}))
+    with torch.no_grad():
+        network(inputs(16), conditioning(TIMES))
+    for i in range(2):
+        below, kept = seen["up", i].chunk(2, 1)
+        assert torch.equal(below, seen["grow", i]) and torch.equal(kept, seen["down", i])
+
+
 @pytest.mark.parametrize("widths", [[], [12], [0], [8] * 5, [2048]])
 def test_bad_widths_are_refused(widths: list[int]) -> None:
     with pytest.raises(ValueError, match="widths must be one to four multiples of 8 from 8 to"):

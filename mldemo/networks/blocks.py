@@ -9,11 +9,20 @@ from torch.nn import functional
 
 from mldemo.networks.parts import SinusoidalEmbedding
 from mldemo.networks.spectral_convolution import SpectralConvolution
-from mldemo.space.spectral import constant
+from mldemo.space.spectral import check_precision, constant
 
 FIELDS = 2  # what a network sees of x_t: the whitened field and the linear estimate
 SHELLS = (0, 1, 2, 3, 4, 6, 8, 11, 15, 22)  # the |k| at which it is told the SNR
 CONDITIONS = 1 + len(SHELLS)  # log-SNRs: that of t, then one per shell
+
+
+def check_inputs(x: Tensor, snr: Tensor, weight: Tensor) -> None:
+    """Raise `ValueError` unless fields, log-SNRs and weights are all float32 or all float64."""
+    if not check_precision(x).dtype == snr.dtype == weight.dtype:
+        raise ValueError(
+            "fields, log-SNRs and weights of a network must be of one precision, "
+            f"got {x.dtype}, {snr.dtype} and {weight.dtype}: convert them"
+        )
 
 
 class Embedding(nn.Module):
@@ -79,7 +88,7 @@ def coordinates(resolution: int, dtype: torch.dtype, device: torch.device) -> Te
 
 def with_coordinates(x: Tensor) -> Tensor:
     """Append the four coordinate channels to (B, C, N, N), channels-last."""
-    place = coordinates(x.shape[-1], x.dtype, x.device).expand(len(x), -1, -1, -1)
+    place = coordinates(x.shape[-1], x.dtype, x.device).expand(x.shape[0], -1, -1, -1)
     return torch.cat([x, place], 1).contiguous(memory_format=torch.channels_last)
 
 

@@ -75,11 +75,11 @@ def _product(matrix: Tensor, many: Tensor, b: int, added: Tensor | None) -> Tens
     The sum is part of the product, and overwrites the field where no gradient is recorded: each
     further pass over fields at 64² costs a few per cent of a frame.
     """
-    n, matrices = len(matrix), matrix.expand(len(many), -1, -1)
+    n, matrices = len(matrix), matrix.expand(many.shape[0], -1, -1)
     if added is None:
         y = matrices.bmm(many)
     else:
-        rows = added.permute(0, 2, 3, 1).reshape(len(many), n, -1)
+        rows = added.permute(0, 2, 3, 1).reshape(many.shape[0], n, -1)
         out = None if torch.is_grad_enabled() else rows
         y = torch.baddbmm(rows, matrices, many, out=out)
     return y.view(b, n, n, -1).permute(0, 3, 1, 2)

@@ -55,7 +55,10 @@ def _in_order(z: Tensor, parts: int) -> Tensor:
 
 
 def act(x: Tensor, matrices: Tensor, m: int) -> Tensor:
-    """Contiguous (B, in, N, N) -> (B, out, N, N): rows, then columns, then mode by mode, and back; the last product is a 1x1 convolution."""
+    """Contiguous (B, in, N, N) -> (B, out, N, N).
+
+    Rows, then columns, then mode by mode, and back; the last product is a 1x1 convolution.
+    """
     b, c, n, _ = x.shape
     r, k, o = 2 * m + 1, m + 1, matrices.shape[2] // 2
     rows, columns, modes, waves, rows_inverse, columns_inverse = _cosines(n, m, x.dtype, x.device)

@@ -8,6 +8,7 @@ from mldemo.networks.blocks import (
     FIELDS,
     Embedding,
     FourierBlock,
+    check_inputs,
     to_one_channel,
     with_coordinates,
 )
@@ -33,6 +34,7 @@ class FourierNeuralOperator(nn.Module):
 
     def forward(self, x: Tensor, snr: Tensor) -> Tensor:
         """Evaluate the operator on fields sampled at any N."""
+        check_inputs(x, snr, self.project.weight)
         e = self.embedding(snr)
         h = self.lift(with_coordinates(x))
         for block in self.blocks:

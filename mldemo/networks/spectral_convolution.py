@@ -67,7 +67,7 @@ class SpectralConvolution(BaseSpectralConv):
     def forward(
         self, x: Tensor, output_shape: Any = None, added: Tensor | None = None
     ) -> Tensor:
-        """(B, in, N, N) -> (B, out, N, N) in the same layout, plus `added`, which it may overwrite."""
+        """(B, in, N, N) -> (B, out, N, N) in the same layout, plus `added`, then overwritten."""
         n = x.shape[-1]
         if x.shape[-2] != n or output_shape not in (None, (n, n), [n, n]):
             raise ValueError(f"a square field on one grid is needed, got {tuple(x.shape)}")

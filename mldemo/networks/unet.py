@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mldemo.networks.blocks import CONDITIONS, FIELDS, Embedding
+from mldemo.networks.blocks import CONDITIONS, FIELDS, Embedding, check_inputs
 from mldemo.networks.ushaped import Attention, ResidualBlock
 
 
@@ -27,10 +27,6 @@ class UNet(nn.Module):
 
     def __init__(self, widths: tuple[int, ...] | list[int] = (16, 32, 96)) -> None:
         super().__init__()
-        if not 1 <= len(widths) <= 4 or any(w % 8 or not 8 <= w <= 1024 for w in widths):
-            raise ValueError(
-                f"widths must be one to four multiples of 8 from 8 to 1024, got {list(widths)}"
-            )
         features = 4 * widths[0]
         pairs = list(pairwise(widths))
         self.embedding = Embedding(CONDITIONS, features)
@@ -49,6 +45,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, snr: Tensor) -> Tensor:
         """Evaluate the network on the grid of `x`; an odd side n has (n + 1)/2 below it."""
+        check_inputs(x, snr, self.project.weight)
         e = self.embedding(snr)
         h, kept = self.enter(x.contiguous(memory_format=torch.channels_last)), []
         for down, shrink in zip(self.down, self.shrink, strict=True):

@@ -17,6 +17,7 @@ from mldemo.networks.blocks import (
     Embedding,
     FourierBlock,
     Modulation,
+    check_inputs,
     to_one_channel,
     with_coordinates,
 )
@@ -143,6 +144,7 @@ class UShapedOperator(nn.Module):
 
     def forward(self, x: Tensor, snr: Tensor) -> Tensor:
         """Evaluate the operator on fields sampled at any N."""
+        check_inputs(x, snr, self.project.weight)
         n, e = x.shape[-1], self.embedding(snr)
         latent = resample_features(x, self.core_grid)
         latent = self.core(with_coordinates(latent), e)
