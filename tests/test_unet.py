@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mldemo.cli import main
-from mldemo.data import fields as data
+from mldemo.data.sets import TwoPhaseMaterial
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.denoiser import Denoiser
 from mldemo.diffusion.oracles import GaussianDenoiser
@@ -168,7 +168,7 @@ def test_it_trains_on_the_material_and_samples(
         monkeypatch.setattr(sys, "argv", ["mldemo", *map(str, words)])
         main()
 
-    monkeypatch.setitem(data.MATERIAL_PARTS, "train", range(8))
+    monkeypatch.setitem(TwoPhaseMaterial.samples, "train", range(8))
     words = ("--levels", "16:2", "--batch", 4, "--out", tmp_path)
     call("train", "--data", "material", "--network", "unet", *words)
     assert json.loads(capsys.readouterr().out)["name"] == "material-bessel"
