@@ -219,6 +219,9 @@ import sys
 from pathlib import Path
 from mldemo.store.checkpoints import write_file
 folder, name = Path(sys.argv[1]), sys.argv[2]
+(folder / f"{name}.ready").touch()
+while len(list(folder.glob("*.ready"))) < 2:
+    pass
 for i in range(20):
     write_file(folder, f"{name}{i}", "fields", {}, {"mldemo": "{}"}, {})
 """
