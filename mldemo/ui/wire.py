@@ -79,7 +79,7 @@ def floats(values: Tensor) -> np.ndarray:
 
 
 def data_power(run: Run) -> Tensor:
-    """Radial mean of E|x̂_0(k)|² = Λ_k + |m̂_k|², where the power of x_t ends as t -> 0."""
+    """Radial mean of E|⟨x_0, e_k⟩|² = Λ_k + |⟨m, e_k⟩|², where the power of x_t ends as t -> 0."""
     mean = run.statistics.mean_at(run.request.resolution)
     return run.data_power + radial_power(mean.double()).flatten()
 
@@ -106,7 +106,7 @@ def heading(run: Run) -> dict[str, Any]:
 
 
 def spectra(run: Run) -> dict[str, np.ndarray]:
-    """The curves that stay: q_k of the prior, E|x̂_0|² and Λ_k of the data, per shell."""
+    """The curves that stay: q_k of the prior, E|⟨x_0, e_k⟩|² and Λ_k of the data, per shell."""
     curves = {"prior": run.prior_power, "data": data_power(run), "spread": run.data_power}
     return {name: floats(curve) for name, curve in curves.items()}
 
