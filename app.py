@@ -1,54 +1,76 @@
-"""Serve the page: `python app.py`, then open http://127.0.0.1:7860."""
+"""Serve the page: `python app.py`, then open http://127.0.0.1:7860.
+
+`demo` is the page itself, for `demo.launch()`, notebooks and `gr.mount_gradio_app`.
+"""
 
 import argparse
+import atexit
 import os
-import sys
+import signal
+import threading
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported
 
-from mldemo.machine import choose_device, share_cores, tune_process
-from mldemo.store.checkpoints import BUNDLE
-from mldemo.store.hub import configure_client
-
-configure_client()  # gradio imports it
-
-from mldemo.ui.server.quota import borrowed_gpu  # noqa: E402
+from mldemo.ui.server.address import check_address, check_port, check_root_path
 
 ON_SPACE = "SPACE_ID" in os.environ
+environ = os.environ.get
 parser = argparse.ArgumentParser(description="mldemo: noise into digits, in the browser")
 parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-parser.add_argument("--host", default="0.0.0.0" if ON_SPACE else "127.0.0.1")
-parser.add_argument("--port", type=int, default=7860, help="default: 7860")
-parser.add_argument("--root-path", help="the prefix behind which a proxy serves the page")
+parser.add_argument(
+    "--host",
+    default=environ("GRADIO_SERVER_NAME") or ("0.0.0.0" if ON_SPACE else "127.0.0.1"),
+    help="address to listen on; 0.0.0.0 for all (default: GRADIO_SERVER_NAME or 127.0.0.1)",
+)
+parser.add_argument(
+    "--port",
+    default=environ("GRADIO_SERVER_PORT") or "7860",
+    help="1 to 65535 (default: GRADIO_SERVER_PORT or 7860)",
+)
+parser.add_argument(
+    "--root-path",
+    default=environ("GRADIO_ROOT_PATH") or None,
+    help="the prefix behind which a proxy serves the page (default: GRADIO_ROOT_PATH)",
+)
 options = parser.parse_args(None if __name__ == "__main__" else [])
-gpu = borrowed_gpu() if ON_SPACE else None
 try:
+    port, root_path = check_port(options.port), check_root_path(options.root_path)
+    if __name__ == "__main__":
+        check_address(options.host, port)
+    # What takes seconds to import comes after what people may have mistyped.
+    from mldemo.machine import choose_device
+    from mldemo.store.checkpoints import BUNDLE
+    from mldemo.store.hub import configure_client
+
+    configure_client()  # before gradio, which imports the client
+
+    from mldemo.ui.server.quota import borrowed_gpu
+
+    gpu = borrowed_gpu() if ON_SPACE else None
     device = choose_device("cpu" if gpu else options.device)
 except ValueError as error:
     parser.exit(2, f"app.py: {error}\n")
 
-from mldemo.ui import build_app, launch_options, warm_up  # noqa: E402
-from mldemo.ui.server.live import COMPUTE  # noqa: E402
+from mldemo.ui import build_app  # noqa: E402
 
-folder = Path(os.environ.get("MLDEMO_CHECKPOINTS", BUNDLE))
-demo = build_app(device, folder, gpu)
+demo = build_app(device, Path(environ("MLDEMO_CHECKPOINTS") or BUNDLE), gpu)
 
 if __name__ == "__main__":
-    # The compute threads need the interpreter some hundred times a step: let them wait for the
-    # server 0.5 ms at most, not 5.
-    sys.setswitchinterval(5e-4)
-    COMPUTE.threads, team = share_cores(device)
-    tune_process(None if "OMP_NUM_THREADS" in os.environ else team)
-    try:
-        demo.launch(
-            server_name=options.host,
-            server_port=options.port,
-            prevent_thread_lock=True,
-            **launch_options(demo, options.root_path),
-        )
-    except OSError as error:
-        parser.exit(1, f"app.py: cannot listen on {options.host}:{options.port}: {error}\n")
-    print(f"mldemo on {device.type}: http://{options.host}:{options.port}", flush=True)
-    warm_up(device, folder)
-    demo.block_thread()
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a container's first process has no default
+        signal.signal(number, lambda *_: stopped.set())
+    demo.launch(
+        server_name=options.host,
+        server_port=port,
+        root_path=root_path,
+        prevent_thread_lock=True,
+        quiet=True,
+    )
+    print(f"mldemo on {device.type}: http://{options.host}:{port}", flush=True)
+    while not stopped.wait(1) and demo.server.thread.is_alive():
+        pass
+    demo.close()
+    # Taking torch and gradio apart takes a second and more and is of use to nobody.
+    atexit._run_exitfuncs()
+    os._exit(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS, GROUPS_OF_PROCESS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 MOST_AT_ONCE = 4
 
 
@@ -42,7 +42,7 @@ def share_cores(device: torch.device) -> tuple[int, int]:
 def _quotas() -> Iterator[float]:
     """Cores that each of the process's control groups grants, where it says so."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = GROUPS_OF_PROCESS.read_text().splitlines()
     except OSError:
         return
     for line in lines:

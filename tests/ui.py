@@ -38,14 +38,16 @@ PATIENCE = 60_000  # ms; what is measured is measured elsewhere, here a busy mac
 
 
 @contextmanager
-def serve(*arguments: str, **environment: str) -> Iterator[str]:
-    """The address of a freshly started app."""
+def serve(*arguments: str, log: Path | None = None, **environment: str) -> Iterator[str]:
+    """The address of a freshly started app; what it prints goes to `log`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "app.py", "--device", "cpu", "--port", str(port), *arguments]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, **quiet)
+    with (log or Path(os.devnull)).open("wb") as printed:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | environment, stdout=printed, stderr=printed
+        )
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):

@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import os
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import gradio as gr
 import torch
 
 import mldemo
+from mldemo.machine import share_cores, tune_process
 from mldemo.pipeline import prepare
 from mldemo.request import Request
 from mldemo.store.checkpoints import BUNDLE, checkpoint_names, find, read_manifest
@@ -20,7 +23,7 @@ from mldemo.ui.server.api import add_endpoints
 from mldemo.ui.server.live import COMPUTE, Live, Source
 from mldemo.ui.server.opening import links, opening
 from mldemo.ui.server.quota import Decorator, on_borrowed
-from mldemo.ui.server.serve import Served, remember
+from mldemo.ui.server.serve import Page, Served
 from mldemo.ui.tab import Place, Tab, build_tab, defaults_of, on_page, source_of
 from mldemo.ui.tabs.forward import forward
 from mldemo.ui.tabs.learn import learn
@@ -38,14 +41,14 @@ PRERECORDED = "The run that moves when the page opens is prerecorded; whatever y
 
 def build_app(
     device: torch.device | str = "cpu", folder: Path = BUNDLE, gpu: Decorator | None = None
-) -> gr.Blocks:
+) -> Page:
     """The page, computing on `device` with the checkpoints of `folder`; loads no network yet.
 
     gpu: what lends a GPU to live runs (`quota.borrowed_gpu`); without a loan they use `device`.
     """
     place = Place(torch.device(device), Path(folder))
     tabs = [make(place) for make in TABS]
-    with gr.Blocks(
+    with Page(
         title="mldemo", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)
     ) as demo:
         gr.Markdown(TITLE, elem_id="title")
@@ -59,12 +62,10 @@ def build_app(
         demo.load(None, None, every, js=on_page(f"fromUrl({json.dumps(specs)})"))
         add_endpoints(place)
     demo.queue(max_size=16, api_open=False)  # open, it would let calls pass by the queue
-    # gradio looks a thousand times a second whether somebody waits, and takes the interpreter from
-    # the compute thread each time: 9 % of a core
-    demo._queue.sleep_when_free = 0.02
     defaults = {tab.id: defaults_of(tab) for tab in tabs}
     live = Live({tab.id: _source(tab, place, gpu) for tab in tabs}, defaults)
-    remember(demo, Served(live, tabs[0].id, (links(learn.facts(place)), opening(tabs[0], TITLE))))
+    head = links(learn.facts(place)), opening(tabs[0], TITLE)
+    demo.served = Served(live, tabs[0].id, head, partial(begin, place.device, place.folder))
     return demo
 
 
@@ -85,6 +86,13 @@ def _footer(place: Place) -> str:
     device = "CPU" if place.device.type == "cpu" else f"GPU ({place.device.type})"
     parts = [f"mldemo {mldemo.__version__}", f"computes on {device}", f"checkpoints: {origin}"]
     return f'<p class="md-footer">{escape(" · ".join(parts))}. {PRERECORDED}</p>'
+
+
+def begin(device: torch.device, folder: Path) -> None:
+    """Share the cores out among runs and load what the first of them needs."""
+    COMPUTE.threads, team = share_cores(device)
+    tune_process(None if "OMP_NUM_THREADS" in os.environ else team)
+    warm_up(device, folder)
 
 
 def warm_up(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> Future[None]:

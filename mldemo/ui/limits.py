@@ -45,7 +45,7 @@ def size_of(values: Mapping[str, Any]) -> float:
         found = [1.0]
         for name in names:
             with suppress(ValueError, TypeError):  # the run itself will say what is wrong
-                found.append(float(values.get(name, "")))
+                found.append(min(float(values.get(name, "")), 1e9))
         return max(found)
 
     sampler = SAMPLERS.get(str(values.get("sampler")), SAMPLERS[Request.sampler])

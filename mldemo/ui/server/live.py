@@ -106,6 +106,10 @@ class Live:
         self.sources, self.defaults = sources, defaults or {}
         self.shelf = Shelf(COMPUTE)
 
+    def close(self) -> None:
+        """End all runs, from any thread: their readers get a last sentence."""
+        self.shelf.close()
+
     async def answer(self, request: Request) -> Response:
         """Stream the run that the URL asks for; errors are records too, of one sentence."""
         tab = request.path_params["tab"]

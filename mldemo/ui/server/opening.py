@@ -9,6 +9,7 @@ its place as soon as gradio has made one.
 import html
 import json
 import re
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -77,15 +78,13 @@ class Head:
     """Middleware that completes the head of the page that gradio answers with.
 
     texts: what is put into every page, and what only into one without wishes for `tab`.
-    root_path: as `launch` takes it. Gradio's page names its files relative to its own address,
-    which fails at a prefix without a slash at its end; with it they are named from the root.
+    demo: the page, whose `root_path` is known when it is served. Gradio names its files relative
+    to the page's own address, which fails at a prefix without a slash at its end; where a prefix
+    is known they are named from the root.
     """
 
-    def __init__(
-        self, app: ASGIApp, texts: tuple[str, str], tab: str, root_path: str | None
-    ) -> None:
-        self.app, self.texts, self.tab = app, texts, tab
-        self.base = urlsplit(root_path or ".").path.rstrip("/") + "/"
+    def __init__(self, app: ASGIApp, texts: tuple[str, str], tab: str, demo: Any) -> None:
+        self.app, self.texts, self.tab, self.demo = app, texts, tab, demo
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on everything but a page; hold a page until it is whole."""
@@ -106,15 +105,17 @@ class Head:
             if message.get("more_body", False):
                 return
             query = scope.get("query_string", b"").decode("latin-1")
-            body = self._completed(page.decode(), query).encode()
+            prefix = self.demo.root_path or scope.get("root_path") or "."
+            base = urlsplit(prefix).path.rstrip("/") + "/"
+            body = self._completed(page.decode(), query, base).encode()
             MutableHeaders(scope=start)["Content-Length"] = str(len(body))
             await send(start)
             await send({"type": "http.response.body", "body": body})
 
         await self.app(scope, receive, complete)
 
-    def _completed(self, page: str, query: str) -> str:
+    def _completed(self, page: str, query: str, base: str) -> str:
         every, first = self.texts
-        head = f'<base href="{html.escape(self.base)}">\n{every}\n'
+        head = f'<base href="{html.escape(base)}">\n{every}\n'
         head += first if without_wishes(query, self.tab) else ""
         return re.sub("<base [^>]*>", lambda _: head, page, count=1)

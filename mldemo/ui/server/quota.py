@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import gradio as gr
+import torch
 
 from mldemo.ui.limits import size_of
 from mldemo.ui.server.live import Source, sentence
@@ -41,6 +42,7 @@ def on_borrowed(gpu: Decorator, there: Source, here: Source) -> Source:
     """Records of `there` on a borrowed GPU, or those of `here` if none is lent."""
 
     def run(query: Mapping[str, str]) -> Iterator[Record]:
+        torch.set_num_threads(1)  # after a fork OpenMP would wait for threads that are gone
         try:
             yield from there(query)
         except ValueError as error:  # its words would not come back

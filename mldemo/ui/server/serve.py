@@ -1,42 +1,170 @@
-"""How the page is served: options of `launch`, our own routes, which hosts may be asked for."""
+"""How the page is served, wherever that is: `demo.launch()`, a notebook, `gr.mount_gradio_app`.
 
+Our routes, guards and looks belong to the page: `Page` is a `gr.Blocks` that brings them along
+into every application that gradio makes of it.
+
+What scales how: one process computes on a few threads and shares equal runs, so a class with one
+link needs no more than one core. Different runs scale with the cores until Python's lock is the
+bound, at about four. Beyond that, replicas (of the Space or the container): each holds its own
+runs in memory and needs nothing of the others, but gradio's API keeps a session in its process, so
+a balancer in front must be sticky per address. Gradio's `num_workers` serves files only.
+"""
+
+import asyncio
+import functools
 import os
+import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import gradio as gr
+from fastapi.exceptions import RequestValidationError
+from gradio import http_server, routes
 from gradio.route_utils import FnIndexInferError
 from gradio.themes import Default
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
+from mldemo.ui.server.guard import Guard
 from mldemo.ui.server.live import Live, sentence
 from mldemo.ui.server.opening import Head
 from mldemo.ui.tab import STATIC, UI, is_public, version
 
-HOSTS = ("localhost", "127.0.0.1", "*.hf.space")
 FILES = StaticFiles(directory=UI)
+FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans")
+MONO = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")
+SILENT_SECONDS = 10.0  # a connection that asks for nothing, or never ends its headers, is closed
+SHUTDOWN_SECONDS = 1  # what is still being answered then is broken off
 
 
 class Served(NamedTuple):
-    """What is served beside gradio's page: live runs, and `head`, what opens in tab `first`."""
+    """What is served beside gradio's page.
+
+    live: the live runs; first, head: what opens, in which tab (`opening.Head`); begin: called
+    once the server listens.
+    """
 
     live: Live
     first: str
     head: tuple[str, str]
+    begin: Callable[[], Any]
 
 
-_SERVED: dict[int, Served] = {}
+class Page(gr.Blocks):
+    """A page that brings routes, guard and looks along; whoever builds it sets `served`."""
+
+    served: Served | None = None  # not yet there when gradio makes a first application
+
+    def launch(self, *arguments: Any, **options: Any) -> Any:
+        """Serve it as `gr.Blocks.launch` does, also on an IPv6 address or with a proxy set."""
+        name = options.get("server_name") or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+        if ":" in name and not name.startswith("["):
+            name = f"[{name}]"  # as gradio writes it into addresses
+        http_server.LOCALHOST_NAME = "127.0.0.1"  # where it tries ports, by IPv4
+        for variable in ("no_proxy", "NO_PROXY"):  # gradio asks itself whether it is there
+            local = ("localhost", "127.0.0.1", "::1", name.strip("[]"))
+            known = os.environ.get(variable, "").split(",")
+            os.environ[variable] = ",".join(dict.fromkeys([*filter(None, known), *local]))
+        started = super().launch(*arguments, **{**options, "server_name": name})
+        config = self.server.config
+        config.timeout_graceful_shutdown = SHUTDOWN_SECONDS
+        return started
+
+    def run_startup_events(self) -> None:
+        """Called by gradio when the server listens, or by the server that it is mounted in."""
+        super().run_startup_events()
+        # The compute threads need the interpreter some hundred times a step: let them wait for
+        # the server 0.5 ms at most, not 5.
+        sys.setswitchinterval(5e-4)
+        # gradio looks a thousand times a second whether somebody waits, and takes the interpreter
+        # from the compute threads each time: 9 % of a core
+        self._queue.sleep_when_free = 0.02
+        if self.served is not None:
+            self.served.begin()
+
+    async def run_extra_startup_events(self) -> None:
+        """The same, on the event loop."""
+        await super().run_extra_startup_events()
+        server = getattr(self, "server", None)
+        if server is not None:
+            self._sweeper = asyncio.create_task(_sweep(server))
+
+    def close(self, verbose: bool = False) -> None:
+        """End live runs, then the server."""
+        if self.served is not None:
+            self.served.live.close()
+        super().close(verbose)
+
+    def parts(self, served: Served, given: dict[str, Any]) -> dict[str, Any]:
+        """`app_kwargs` for gradio's application, with ours around those that are given."""
+        ours = [
+            Route(f"/mldemo/{version()}/{{path:path}}", _file, name="mldemo-static"),
+            Route("/mldemo/live/{tab}", served.live.answer, name="mldemo-live"),
+        ]
+        head = Middleware(Head, texts=served.head, tab=served.first, demo=self)
+        refused: dict[Any, Any] = {RequestValidationError: _not_valid}
+        refused |= dict.fromkeys((FnIndexInferError, KeyError, TypeError), _no_such_call)
+        return {
+            **given,
+            "routes": [*ours, *given.get("routes", ())],
+            "middleware": [Middleware(Guard, demo=self), head, *given.get("middleware", ())],
+            "exception_handlers": {**refused, **given.get("exception_handlers", {})},
+        }
+
+    def dress(self) -> None:
+        """Looks, and nothing that phones home or remembers: what `launch` and mounting reset."""
+        self.theme = Default(
+            primary_hue="blue",
+            neutral_hue="slate",
+            font=(*FONTS, "sans-serif"),
+            font_mono=MONO,
+        ).set(
+            button_primary_background_fill="*primary_600",  # 500 is too light for white letters
+            button_primary_background_fill_hover="*primary_700",
+        )
+        self.css, self.css_paths = "", [STATIC / "player.css", STATIC / "style.css"]
+        self._set_html_css_theme_variables()
+        self.run_history, self.footer_links, self.enable_monitoring = False, [], False
 
 
-def remember(demo: gr.Blocks, served: Served) -> None:
-    """What belongs to which page; `launch_options` looks it up."""
-    _SERVED[id(demo)] = served
+def _bring_parts(create: Callable[..., Any]) -> Callable[..., Any]:
+    """Gradio's one maker of applications, which adds to a `Page` what belongs to it."""
+
+    @functools.wraps(create)
+    def create_app(blocks: gr.Blocks, *arguments: Any, **options: Any) -> Any:
+        if isinstance(blocks, Page) and blocks.served is not None:
+            blocks.dress()
+            given = options.get("app_kwargs") or {}
+            options["app_kwargs"] = blocks.parts(blocks.served, given)
+            if options.get("mcp_server") is None:
+                options["mcp_server"] = find_spec("mcp") is not None
+        return create(blocks, *arguments, **options)
+
+    return create_app
+
+
+setattr(routes.App, "create_app", staticmethod(_bring_parts(routes.App.create_app)))  # noqa: B010
+
+
+async def _sweep(server: Any) -> None:
+    """Close connections that ask for nothing: uvicorn waits for the end of headers for ever."""
+    loop, since = asyncio.get_running_loop(), dict[Any, float]()
+    while not server.should_exit:
+        await asyncio.sleep(1)
+        idle = [c for c in server.server_state.connections if _is_idle(c)]
+        since = {c: since.get(c, loop.time()) for c in idle}
+        for connection, start in since.items():
+            if loop.time() - start > SILENT_SECONDS:
+                connection.transport.close()
+
+
+def _is_idle(connection: Any) -> bool:
+    cycle = getattr(connection, "cycle", connection)
+    return cycle is None or getattr(cycle, "response_complete", False)
 
 
 async def _file(request: Request) -> Response:
@@ -54,13 +182,6 @@ async def _file(request: Request) -> Response:
     return response
 
 
-def trusted_hosts(root_path: str | None = None) -> list[str]:
-    """Hosts that may be asked for: this machine, Spaces, MLDEMO_HOSTS (a,b,…), the root's own."""
-    more = os.environ.get("MLDEMO_HOSTS", "").split(",")
-    named = [h.strip() for h in more] + [urlsplit(root_path or "").hostname or ""]
-    return [*HOSTS, *filter(None, named)]
-
-
 def _no_such_call(request: Request, error: Exception) -> Response:
     """A 404 where gradio would fail with a 500: an endpoint or an argument that there is not."""
     if not any(part in request.url.path for part in ("/gradio_api/call/", "/gradio_api/queue/")):
@@ -68,39 +189,7 @@ def _no_such_call(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": f"there is no such call: {sentence(error)}"}, 404)
 
 
-def launch_options(demo: gr.Blocks, root_path: str | None = None) -> dict[str, Any]:
-    """What `demo.launch` needs: looks, our routes, a guard of hosts, nothing that phones home."""
-    fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans")
-    fonts = (*fonts, "sans-serif")
-    mono = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")
-    theme = Default(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=mono).set(
-        button_primary_background_fill="*primary_600",  # 500 is too light for white letters
-        button_primary_background_fill_hover="*primary_700",
-    )
-    served = _SERVED[id(demo)]
-    routes = [
-        Route(f"/mldemo/{version()}/{{path:path}}", _file, name="mldemo-static"),
-        Route("/mldemo/live/{tab}", served.live.answer, name="mldemo-live"),
-    ]
-    refused = dict.fromkeys((FnIndexInferError, KeyError, TypeError), _no_such_call)
-    guard = Middleware(TrustedHostMiddleware, allowed_hosts=trusted_hosts(root_path))
-    head = Middleware(Head, texts=served.head, tab=served.first, root_path=root_path)
-    return {
-        "theme": theme,
-        "css_paths": [STATIC / "player.css", STATIC / "style.css"],
-        "app_kwargs": {
-            "routes": routes,
-            "middleware": [guard, head],
-            "exception_handlers": refused,
-        },
-        "root_path": root_path,
-        "mcp_server": find_spec("mcp") is not None,
-        "run_history": False,
-        "footer_links": [],
-        "enable_monitoring": False,
-        "ssr_mode": False,
-        "max_file_size": "100kb",
-        "inbrowser": False,
-        "share": False,
-        "quiet": True,
-    }
+def _not_valid(_: Request, error: Any) -> Response:
+    """FastAPI's 422 without the input: it may be large, and NaN cannot be written as JSON."""
+    found = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5]]
+    return JSONResponse({"detail": sentence(ValueError("; ".join(found)))}, 422)

@@ -37,7 +37,7 @@ class Run:
         self.readers: set[Reader] = set()
         self.furthest = 0
         encoded = self._encoded(items)
-        self.task = Task(encoded, work, 3, self._deliver, self._finish, self._ready)
+        self.task = Task(encoded, work, 3, self._deliver, self.end, self._ready)
 
     # ------------------------------------------------------------ on a compute thread
     def _encoded(self, items: Iterator[Record]) -> Iterator[bytes]:
@@ -63,7 +63,8 @@ class Run:
     def _deliver(self, raw: bytes) -> None:
         self._on_loop(self._arrived, raw)
 
-    def _finish(self, error: Exception | None) -> None:
+    def end(self, error: Exception | None) -> None:
+        """Say that no record follows; from any thread but the event loop's."""
         self._on_loop(self._ended, error)
 
     def _on_loop(self, function: Callable[..., None], *arguments: Any) -> None:
@@ -81,6 +82,8 @@ class Run:
             self._tell()
 
     def _ended(self, error: Exception | None) -> None:
+        if self.over:
+            return
         self.over, self.error = True, error
         if error is not None and not isinstance(error, ValueError):
             log.error("a run failed", exc_info=error)
@@ -207,6 +210,12 @@ class Shelf:
             self.kept += run.size
             while sum(sum(map(len, r)) for r in self._finished.values()) > KEPT_FINISHED:
                 self.kept -= sum(map(len, self._finished.popitem(last=False)[1]))
+
+    def close(self) -> None:
+        """End all runs; called from outside their event loops."""
+        for run in list(self._runs.values()):
+            self.compute.leave(run.task)
+            run.end(ValueError("the server is closing"))
 
     def drop(self, run: Run) -> None:
         """Nobody reads this run any more."""
