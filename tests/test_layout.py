@@ -208,3 +208,33 @@ def lowest(page: Page, selector: str) -> float:
     box = page.locator(selector).bounding_box()
     assert box is not None
     return box["y"] + box["height"]
+
+
+def test_the_first_screen_explains_itself(app: str, page: Page) -> None:
+    """Three sentences and where to read on; the tour goes from thing to thing, by keyboard too."""
+    page.goto(app)
+    assert "watch" in tabs(page)
+    intro = page.inner_text("#title .md-intro")
+    assert 3 <= sum(intro.count(c) for c in ".:") <= 5
+    links = page.locator("#title a").evaluate_all("es => es.map((e) => e.getAttribute('href'))")
+    assert "https://arxiv.org/abs/2303.04772" in links
+    page.locator("#title .md-tour").focus()
+    page.keyboard.press("Enter")
+    box, seen = page.locator(".md-tour-box"), []
+    for _ in range(12):
+        seen.append(box.locator(".md-tour-words").inner_text())
+        marked = page.locator(".md-toured").bounding_box()
+        said = box.bounding_box()
+        assert marked is not None
+        assert said is not None
+        assert said["y"] >= 0
+        assert said["y"] + said["height"] <= 900
+        page.keyboard.press("Enter")
+        if not box.is_visible():
+            break
+    assert len(seen) == len(set(seen)) == 9
+    assert all(len(words) > 40 for words in seen)
+    assert page.evaluate("document.activeElement.className") == "md-tour"
+    assert page.locator(".md-toured").count() == 0
+    page.click("#title a:has-text('lecturers')")
+    page.wait_for_selector(".md-maker[open] .md-maker-link")

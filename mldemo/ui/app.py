@@ -21,7 +21,7 @@ from mldemo.store.checkpoints import BUNDLE, checkpoint_names, find, read_manife
 from mldemo.store.hub import in_background
 from mldemo.ui.server.api import add_endpoints
 from mldemo.ui.server.live import COMPUTE, Live, Source
-from mldemo.ui.server.opening import links, opening
+from mldemo.ui.server.opening import links, opening, title
 from mldemo.ui.server.quota import Decorator, on_borrowed
 from mldemo.ui.server.serve import Page, Served
 from mldemo.ui.tab import Place, Tab, build_tab, defaults_of, on_page, source_of
@@ -33,9 +33,7 @@ from mldemo.ui.tabs.solvers import solvers
 from mldemo.ui.tabs.watch import watch
 
 TABS = (watch.tab, resolution.tab, priors.tab, forward.tab, solvers.tab, learn.tab)
-TITLE = """# Noise into digits, in function space
-An image is a function; so is the noise. Both are drawn once, as functions, and a neural operator
-turns one into the other on any grid: change the resolution and the same digits stay."""
+TITLE = title()
 PRERECORDED = "The run that moves when the page opens is prerecorded; whatever you start is live."
 
 
@@ -51,7 +49,7 @@ def build_app(
     with Page(
         title="mldemo", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)
     ) as demo:
-        gr.Markdown(TITLE, elem_id="title")
+        gr.HTML(TITLE, elem_id="title", apply_default_css=False)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             parts = {tab.id: build_tab(tab) for tab in tabs}
         gr.HTML(_footer(place), elem_id="footer", apply_default_css=False)

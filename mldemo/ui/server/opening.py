@@ -8,6 +8,7 @@ its place as soon as gradio has made one.
 
 import html
 import json
+import os
 import re
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -15,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mldemo.ui.tab import UI, Tab, base, spec_of, template
+from mldemo.ui.tab import STATIC, UI, Tab, base, spec_of, template
 
 LOOKS = ("player", "opening")
 EVERYWHERE = ("screen", "column", "learn")  # looks that must not get gradio's prefix
@@ -33,24 +34,33 @@ def modules(name: str) -> list[str]:
     return found
 
 
+def title() -> str:
+    """What the page is, and where to read on; on a Space, where its source is."""
+    space, link = os.environ.get("SPACE_ID", ""), ""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", space):
+        address = f"https://huggingface.co/spaces/{space}/tree/main"
+        link = f'<a href="{address}" target="_blank" rel="noopener">Source</a>'
+    return (STATIC / "title.html").read_text("utf-8").replace("<!-- source -->", link)
+
+
 def links(facts: dict[str, str]) -> str:
     """What every page wants soon: icon, looks, the players' scripts, `facts` of the lessons."""
     scripts = (f'<link rel="modulepreload" href="{base()}{m}">' for m in modules("static/page.js"))
     looks = (f'<link rel="stylesheet" href="{base()}static/{name}.css">' for name in EVERYWHERE)
-    fitting = f'<script type="module" src="{base()}static/screen.js"></script>'
+    names = ("screen", "tour")
+    own = (f'<script type="module" src="{base()}static/{name}.js"></script>' for name in names)
     figures = f'<meta name="md-facts" content="{html.escape(json.dumps(facts))}">'
     icon = '<link rel="icon" href="favicon.ico">'
-    return "\n".join([icon, figures, *looks, *scripts, fitting])
+    return "\n".join([icon, figures, *looks, *scripts, *own])
 
 
 def opening(tab: Tab, title: str) -> str:
-    """The player of `tab` and its recorded run under a title in Markdown; "" without a run."""
+    """The player of `tab` and its recorded run under a title in HTML; "" without a run."""
     recording = tab.props.get("recording")
     if recording is None:
         return ""
     known = modules("static/page.js")
     scripts = [m for m in modules(f"tabs/{tab.id}/{tab.id}.js") if m not in known]
-    heading, _, words = title.removeprefix("# ").partition("\n")
     spec = html.escape(json.dumps(spec_of(tab)))
     return "\n".join(
         [
@@ -59,7 +69,7 @@ def opening(tab: Tab, title: str) -> str:
             *(f'<link rel="modulepreload" href="{base()}{m}">' for m in scripts),
             f'<script type="module" src="{base()}static/opening.js"></script>',
             f'<template id="md-opening-parts" data-spec="{spec}">',
-            f"<h1>{html.escape(heading)}</h1><p>{html.escape(words)}</p>{template(tab.id)}",
+            title + template(tab.id),
             "</template>",
         ]
     )

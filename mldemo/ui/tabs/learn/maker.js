@@ -8,6 +8,10 @@ const PARTS = ["hint", "facts", "export", "bar", "start", "stop", "dice", "title
 
 export function maker(details, all) { // made when it is first opened
   details.querySelector("summary").textContent = all.words.maker;
+  if (location.hash === "#make") { // the link for lecturers
+    details.open = true;
+    requestAnimationFrame(() => details.scrollIntoView());
+  }
   if (details.open) build(details, all);
   else details.addEventListener("toggle", () => build(details, all), { once: true });
 }

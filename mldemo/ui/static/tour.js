@@ -1,0 +1,57 @@
+// The tour: from one thing on the first tab to the next, with the words that it has for itself.
+import { place } from "./explain.js";
+import { show, shown } from "./tabs.js";
+
+const STOPS = [ // what is pointed at, within the page, and what is said if it has no words of its own
+  ["#tab-watch figure:has(.md-x)"], ["#tab-watch figure:has(.md-x0)"],
+  ["#tab-watch .md-bar", "The playhead. Pictures and charts stand at the same step; play, pause or drag it, in your browser alone. Space and the arrow keys do the same."],
+  ["#tab-watch figure:has(.md-s)"], ["#tab-watch figure:has(.md-map)"],
+  ["#watch-n"], ["#watch-prior"], ["#watch-seed-row"],
+  ["button[data-tab-id=learn]", "Eight questions about what you have seen: guess, try, read the answer."],
+];
+const box = document.createElement("div");
+Object.assign(box, { className: "md-player md-why-box md-tour-box", popover: "manual", tabIndex: -1 });
+for (const [name, value] of Object.entries({ role: "dialog", "aria-label": "Tour" })) box.setAttribute(name, value);
+box.innerHTML = `<p class="md-tour-words" aria-live="polite"></p><p class="md-tour-steps"><span></span>
+  <button type="button" value="-1">Back</button><button type="button" value="1">Next</button>
+  <button type="button" value="0">End</button></p>`;
+document.body.append(box);
+const [back, next] = box.querySelectorAll("button");
+let stops = [], at = 0, from = null;
+
+function begin(button) {
+  from = button;
+  if (shown() !== "watch") show("watch");
+  const found = STOPS.map(([selector, words]) => [document.querySelector(selector), words]);
+  stops = found.filter(([e]) => e?.offsetParent || e?.getClientRects().length);
+  go(0);
+}
+function go(to) {
+  stops[at]?.[0].classList.remove("md-toured");
+  at = to;
+  if (!stops[at]) return end();
+  const [target, words] = stops[at];
+  box.querySelector(".md-tour-words").textContent = words ?? target.querySelector(".md-why")?.dataset.why ?? "";
+  box.querySelector("span").textContent = `${at + 1} of ${stops.length}`;
+  back.disabled = at === 0;
+  next.textContent = at + 1 < stops.length ? "Next" : "Done";
+  target.classList.add("md-toured");
+  target.scrollIntoView({ block: "nearest" });
+  box.showPopover();
+  place(box, target);
+  next.focus();
+}
+function end() {
+  for (const [target] of stops) target.classList.remove("md-toured");
+  box.hidePopover();
+  from?.focus();
+}
+box.addEventListener("click", (event) => {
+  const by = event.target.closest("button")?.value;
+  if (by !== undefined) Number(by) ? go(at + Number(by)) : end();
+});
+box.addEventListener("keydown", (event) => { if (event.key === "Escape") end(); });
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.(".md-tour");
+  if (button) begin(button);
+});
