@@ -69,7 +69,7 @@ def denoise_from(
 ) -> Iterator[State]:
     """Noise x_0 to the time t in (1e-3, 1], then run the reverse process from there.
 
-    SDEdit (Meng et al. 2022): what x_t = α_t x_0 + σ_t η has drowned is generated anew, the rest
+    SDEdit (arXiv 2108.01073): what x_t = α_t x_0 + σ_t η has drowned is generated anew, the rest
     stays. Yields `steps` + 1 states, as `sample` does; a stochastic one needs `increments`.
     """
     schedule, clean = schedule or Schedule(), check_field(clean)

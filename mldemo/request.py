@@ -1,4 +1,4 @@
-"""A validated sampling request: the one place where wishes from outside are checked."""
+"""A validated sampling request: type, range and total work of every field are checked here."""
 
 import math
 import shlex

@@ -11,7 +11,7 @@ from mldemo.space.spectral import multiplicity, radial_power, radius, resample
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and radial power spectrum of a data set: what the linear part and the oracles need.
+    """Mean and radial power spectrum of a data set: what the linear filter and the oracles need.
 
     `mean` is a field (1, 1, M, M) on the finest level M; `power` holds Λ, the mean over each shell
     round(|k|) of E|x̂_k - m̂_k|², for the shells 0, 1, … that this level resolves.

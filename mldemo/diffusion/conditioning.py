@@ -8,8 +8,8 @@ is a denoiser and no new loop. If X_0 given X_t = x has the mean D(x, t) and the
 
 exactly for Gaussian data, where S = Λσ²q/v, v = α²Λ + σ²q. For other data it is an approximation:
 S = (σ²/α) Q (∂D/∂x)ᵀ, one backward pass, depends on x; "linear" takes the Gaussian S, "guided" the
-denoiser's own in the outer factor (pseudo-inverse guidance, Song et al. 2023, with the data's
-spectrum as its covariance).
+denoiser's own in the outer factor (pseudo-inverse guidance,
+https://openreview.net/forum?id=9_gsMA8MRKQ, with the data's spectrum as its covariance).
 
 As P D_y = y never changes, every deterministic sampler keeps P x_t = α_t y + σ_t Pη with one η:
 replacing the known part at every step by the forward process with coupled noise is the same thing.

@@ -64,7 +64,7 @@ def sliced_wasserstein(x: Tensor, y: Tensor, projections: int = 256, seed: int =
     """Sliced Wasserstein-2 distance: root mean square of W2(θ·X, θ·Y) over random directions.
 
     θ is uniform on the Euclidean unit sphere of the pixels; a shift of the mean by d then counts
-    as ‖d‖ in L² on every level. (Bonneel et al. 2015.)
+    as ‖d‖ in L² on every level. (https://hal.science/hal-00881872.)
     """
     check_samples(x, y)
     if not 1 <= projections <= 10_000:
@@ -80,7 +80,7 @@ def moment_distance(x: Tensor, y: Tensor) -> float:
     """What the paper reports as "SW": it sees nothing but mean and total variance.
 
     √(‖a - b‖² + (√tr A - √tr B)²) in L², with means a, b and covariances A, B divided by n: the
-    approximation of Nadjahi et al. 2021 without projections.
+    approximation of arXiv 2106.15427, which needs no projections.
     """
     check_samples(x, y)
     x, y = _points(x), _points(y)

@@ -20,7 +20,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     """Squared Wasserstein-2 distance of the Gaussians fitted to vectors (n, d) and (m, d).
 
     ‖a - b‖² + tr(A + B - 2 (A^½ B A^½)^½) with means a, b and unbiased covariances A, B. On
-    classifier features this is the FID (Heusel et al. 2017). Biased upwards by about 1/n + 1/m:
+    classifier features this is the FID (arXiv 1706.08500). Biased upwards by about 1/n + 1/m:
     compare equal counts only.
     """
     check_samples(x, y)
@@ -37,7 +37,7 @@ def coverage(points: Tensor, support: Tensor, neighbours: int = NEIGHBOURS) -> f
     """The share of points (n, d) in the support's balls, whose radii reach the k-th neighbour.
 
     With generated points and real support this is precision, the other way round recall
-    (Kynkäänniemi et al. 2019, equation 1). The support needs more than k points.
+    (arXiv 1904.06991, equation 1). The support needs more than k points.
     """
     check_samples(points, support)
     if not 1 <= neighbours < len(support):

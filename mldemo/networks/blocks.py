@@ -12,7 +12,7 @@ from mldemo.networks.spectral_convolution import SpectralConvolution
 from mldemo.space.spectral import check_precision, constant
 
 FIELDS = 2  # what a network sees of x_t: the whitened field and the linear estimate
-SHELLS = (0, 1, 2, 3, 4, 6, 8, 11, 15, 22)  # the |k| at which it is told the SNR
+SHELLS = (0, 1, 2, 3, 4, 6, 8, 11, 15, 22)  # the |k| whose SNR a network is conditioned on
 CONDITIONS = 1 + len(SHELLS)  # log-SNRs: that of t, then one per shell
 
 

@@ -30,7 +30,7 @@ class FourierNeuralOperator(nn.Module):
         self.hidden = nn.Conv2d(width, width, 1)
         self.project = nn.Conv2d(width, 1, 1)
         for parameter in self.project.parameters():
-            nn.init.zeros_(parameter)  # the linear denoiser, to begin with
+            nn.init.zeros_(parameter)  # the linear filter, to begin with
 
     def forward(self, x: Tensor, snr: Tensor) -> Tensor:
         """Evaluate the operator on fields sampled at any N."""

@@ -41,7 +41,7 @@ class UNet(nn.Module):
         self.norm = nn.GroupNorm(8, widths[0])
         self.project = nn.Conv2d(widths[0], 1, 3, padding=1)
         for parameter in self.project.parameters():
-            nn.init.zeros_(parameter)  # the linear denoiser, to begin with
+            nn.init.zeros_(parameter)  # the linear filter, to begin with
 
     def forward(self, x: Tensor, snr: Tensor) -> Tensor:
         """Evaluate the network on the grid of `x`; an odd side n has (n + 1)/2 below it."""

@@ -3,7 +3,7 @@
 Every prior but `Standard` is one operator for all levels, normalised by its trace over all of Z²
 (the continuum), so a level holds only a part of it.
 
-Source: Hagemann et al., arXiv 2303.04772, section 4; `Bessel` and `Matched` go beyond it.
+Source: arXiv 2303.04772, section 4; `Bessel` and `Matched` go beyond it.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 Three strategies get the same CPU seconds: 16 → 32 → 64, 32 → 64, and 64 alone, all without
 rehearsal of coarser levels, so that a level's steps are all its own. Along the way each
-is held against the test data at 64: the training loss of the averaged weights, with noise and
+is compared with the test data at 64: the training loss of the averaged weights, with noise and
 times that are the same for all, and at a few points the FID of samples at 64.
 
 CPU seconds are those of the process, so that a busy machine does not decide. A step's cost on

@@ -45,7 +45,7 @@ ARGUMENTS = {
     "seed": "whole number; one seed is one function at every resolution",
     "score": f"one of {', '.join(SCORES)}; learned is a network's, the others are exact",
     "checkpoint": "name of a checkpoint of the prior; none for its default",
-    "guidance": f"weight of what the network adds to the linear part, 0 to {LARGEST_GUIDANCE:g}",
+    "guidance": f"weight of what the network adds to the linear filter, 0 to {LARGEST_GUIDANCE:g}",
 }
 CONCURRENCY = {"concurrency_limit": 4, "concurrency_id": "compute"}
 
