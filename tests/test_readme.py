@@ -11,35 +11,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "mldemo").rglob("*.md"))]
-SHOWN = (
-    "mnist-family-64",
-    "mnist-family-32",
-    "mnist-family-16",
-    "mnist-fno-bessel-32",
-    "mnist-unet-bessel-16",
-    "mnist-unet-bessel-32",
-    "fashion-bessel-32",
-    "material-bessel-64",
-)
-LEVELS = (16, 32, 64, 128)
-
-
-def expected_table() -> str:
-    """README's table of results from the records in the manifest: FID (floor)."""
-    files = json.loads((ROOT / "checkpoints" / "manifest.json").read_text("utf-8"))["files"]
-    lines = ["| checkpoint | prior |" + "".join(f" {n}² |" for n in LEVELS), "|---" * 6 + "|"]
-    for name in SHOWN:
-        trained = {level for level, _ in files[name]["levels"]}
-        for prior, metrics in files[name]["metrics"].items():
-            cells = [f"`{name}`", prior]
-            for n in LEVELS:
-                found = metrics[f"resolution {n}"]
-                value = f"{found['fid']:.1f}"
-                value = value if n in trained else f"*{value}*"
-                count = "" if found["count"] == 1000 else f" ({found['count']:.0f})"
-                cells.append(f"{value} / {found['fid_floor']:.1f}{count}")
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+EVALUATIONS = ROOT / "mldemo" / "studies" / "evaluation.json"
 
 
 def read(path: Path) -> str:
@@ -51,8 +23,38 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_table_of_results_is_that_of_the_records() -> None:
-    found = re.search(r"<!-- results -->\n(.*)\n<!-- /results -->", read(ROOT / "README.md"), re.S)
-    assert found and found[1] == expected_table()
+    """Every FID, floor and column of README's table, from `evaluate --all --table`."""
+    block = re.search(r"<!-- results -->\n(.*)<!-- /results -->", read(ROOT / "README.md"), re.S)
+    assert block
+    head, _, *lines = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in block[1].splitlines()
+        if line.startswith("|")
+    ]
+    columns = [re.fullmatch(r"(\d+)² \(([\d,]+)\)", title) for title in head[3:]]
+    places = [(int(c[1]), int(c[2].replace(",", ""))) for c in columns if c]
+    assert places and len(places) == len(columns)
+    files = json.loads(read(ROOT / "checkpoints" / "manifest.json"))["files"]
+    records = {
+        (r["checkpoint"], r["prior"], r["guidance"], r["resolution"], r["count"]): r
+        for r in json.loads(read(EVALUATIONS))["evaluations"]
+        if r["data"] == "mnist" and r["sha256"] == files[r["checkpoint"]]["sha256"]
+    }
+    assert len(lines) > 1
+    for name, prior, guidance, *cells in lines:
+        for place, cell in zip(places, cells, strict=True):
+            if name.startswith("floor"):
+                spreads = {
+                    f"{r['floor']['fid']:.1f} ± {r['floor_sd']['fid']:.1f}"
+                    for key, r in records.items()
+                    if key[3:] == place
+                }
+                assert {cell} == spreads
+            elif cell:
+                found = records[name.strip("`"), prior, float(guidance), *place]
+                trained = place[0] in [level for level, _ in found["levels"]]
+                fid = f"{found['metrics']['fid']:.1f}"
+                assert cell == (fid if trained else f"*{fid}*")
 
 
 def test_the_header_is_that_of_a_space() -> None:

@@ -226,7 +226,7 @@ def _kept(
 def _by_source(
     sources: tuple[str, ...], names: tuple[str, ...], folder: Path
 ) -> Iterator[tuple[str, list[str]]]:
-    """Each data set with the checkpoints to hold against it: by default those trained on it."""
+    """Each data set with the checkpoints to compare with it: by default those trained on it."""
     if names and len(sources) == 1:
         yield sources[0], list(names)
         return
