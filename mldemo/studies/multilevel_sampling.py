@@ -1,0 +1,162 @@
+"""What does it save to denoise high noise on a coarse level, and what does it cost?
+
+A run on level N starts on level N/2 and changes at a time `until` (`diffusion.coarse`): the
+missing modes are drawn from their Gaussian law there. Two measurements for every time:
+
+- *exact*: with the score of a Gaussian with the data's spectrum, the distance of the images from
+  those of the run that is fine throughout, in units of √tr Λ. In continuous time it is 0; what is
+  left is the step that a multistep method takes with order 1 after the change.
+- *learned*: FID of the network's images and their CPU time, guidance 1.
+"""
+
+import time
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from mldemo.diffusion.coarse import Process, sample_coarse_to_fine
+from mldemo.pipeline import Run, prepare
+from mldemo.request import Request
+from mldemo.store.checkpoints import BUNDLE, manifest_entry, read_manifest
+from mldemo.studies.convergence import coupled_distance
+from mldemo.studies.judged import judge, spread
+from mldemo.studies.study import Cells, Record, Study, values
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+LEVELS = ((16, 32), (32, 64))
+UNTIL = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # 1: fine throughout
+COUNT, CHUNK = 1000, 50
+
+
+def images(coarse: Run, fine: Run, until: float, indices: list[int]) -> Tensor:
+    """x_0 on the level of `fine`, (B, 1, N, N), of a run that changes to it at `until`."""
+    if until >= 1:
+        return fine.result(indices).x0
+    r = fine.request
+    process = Process(fine.prior, fine.statistics, fine.schedule, r.seed, indices)
+    start = coarse.start(indices)
+    parts = coarse.denoise, fine.denoise, process, start, r.resolution, until
+    *_, last = sample_coarse_to_fine(*parts, r.sampler, r.steps)
+    return last.x0.cpu()
+
+
+class MultilevelSampling(Study):
+    """Quality and CPU time against the time at which the level changes."""
+
+    name: ClassVar[str] = "multilevel-sampling"
+    question: ClassVar[str] = "Does it pay to denoise high noise on a coarse level?"
+
+    def inputs(self, quick: bool) -> Record:
+        """Levels, times, how many images, the checkpoint by its sha256."""
+        checkpoint = read_manifest(BUNDLE)["default"]
+        return {
+            "levels": [list(pair) for pair in (LEVELS[:1] if quick else LEVELS)],
+            "until": list(UNTIL[::4] if quick else UNTIL),
+            "count": 32 if quick else COUNT,
+            "steps": 4 if quick else Request.steps,
+            "judged by": judge(quick).described,
+            "checkpoint": checkpoint,
+            "sha256": manifest_entry(checkpoint)["sha256"],
+        }
+
+    def cells(self, quick: bool) -> Cells:
+        """A cell per level, time and seed, so that a stopped run loses little."""
+        asked = self.inputs(quick)
+        for coarse, fine in asked["levels"]:
+            for until in asked["until"]:
+                for seed in self.seeds:
+                    levels = coarse, fine
+                    yield (
+                        f"{coarse} → {fine}, until {until:g}, seed {seed}",
+                        lambda n=levels, u=until, s=seed: self._measured(asked, n, u, s, quick),
+                    )
+
+    def _measured(
+        self, asked: Record, levels: tuple[int, int], until: float, seed: int, quick: bool
+    ) -> Record:
+        def run(n: int, score: str) -> Run:
+            more = {"steps": asked["steps"], "guidance": 1.0, "seed": seed}
+            return prepare(Request(resolution=n, score=score, **more))
+
+        few = list(range(16))
+        exact = [run(n, "gaussian") for n in levels]
+        gap = coupled_distance(exact[1].result(few).x0, images(exact[0], exact[1], until, few))
+        coarse, fine = (run(n, "learned") for n in levels)
+        images(coarse, fine, until, few)  # constants are made before the clock runs
+        parts, start = [], time.process_time()
+        for first in range(0, asked["count"], CHUNK):
+            indices = list(range(first, min(first + CHUNK, asked["count"])))
+            parts.append(images(coarse, fine, until, indices))
+        seconds = time.process_time() - start
+        found = judge(quick).evaluate(torch.cat(parts))
+        return {
+            "levels": list(levels),
+            "until": until,
+            "seed": seed,
+            "exact": gap / fine.statistics.variance**0.5,
+            "cpu_seconds": seconds,
+            "fid": found["metrics"]["fid"],
+            "fid_second": found["metrics"]["fid_second"],
+            "floor": found["floor"]["fid"],
+            "floor_sd": found["floor_sd"]["fid"],
+        }
+
+    def rows(self, record: Record) -> list[Record]:
+        """A row per pair of levels and time: means and sample deviations over the seeds."""
+        out: list[Record] = []
+        cells = list(values(record).values())
+        for levels in record["inputs"]["levels"]:
+            for until in record["inputs"]["until"]:
+                mine = [c for c in cells if c["levels"] == levels and c["until"] == until]
+                row: Record = {"from": levels[0], "to": levels[1], "until": until}
+                for key in ("exact", "fid", "fid_second", "cpu_seconds"):
+                    row[key], row[f"{key}, sd"] = spread([c[key] for c in mine])
+                out.append(row | {"floor": mine[0]["floor"], "floor, sd": mine[0]["floor_sd"]})
+        return out
+
+    def conclusion(self, record: Record) -> str:
+        """The earliest change that costs no FID beyond the seeds' spread, and what it saves."""
+        said = []
+        rows = self.rows(record)
+        for coarse, fine in record["inputs"]["levels"]:
+            mine = [r for r in rows if r["from"] == coarse]
+            whole = next(r for r in mine if r["until"] == 1)
+            bound = whole["fid"] + max(whole["fid, sd"], 0.1)
+            free = [r for r in mine if r["fid"] <= bound]
+            last = min(free, key=lambda r: r["until"])
+            saved = 1 - last["cpu_seconds"] / whole["cpu_seconds"]
+            said.append(
+                f"{coarse} → {fine}: staying on the coarse level until t = {last['until']:g} has "
+                f"FID {last['fid']:.2f} ± {last['fid, sd']:.2f} against {whole['fid']:.2f} ± "
+                f"{whole['fid, sd']:.2f} and saves {saved:.0%} of the CPU time"
+            )
+        return "; ".join(said) + "."
+
+    def figure(self, record: Record) -> "Figure":
+        """FID on the left, share of the CPU time on the right, against the time of the change."""
+        from plotly.subplots import make_subplots
+
+        figure = make_subplots(1, 2, subplot_titles=("FID, guidance 1", "CPU time / fine only"))
+        for coarse, fine in record["inputs"]["levels"]:
+            mine = [r for r in self.rows(record) if r["from"] == coarse]
+            whole = next(r for r in mine if r["until"] == 1)["cpu_seconds"]
+            until = [r["until"] for r in mine]
+            curves = (
+                ([r["fid"] for r in mine], [r["fid, sd"] for r in mine]),
+                tuple([r[k] / whole for r in mine] for k in ("cpu_seconds", "cpu_seconds, sd")),
+            )
+            for column, (y, sd) in enumerate(curves, 1):
+                figure.add_scatter(
+                    x=until,
+                    y=y,
+                    error_y={"type": "data", "array": sd},
+                    name=f"{coarse} → {fine}",
+                    mode="lines+markers",
+                    row=1,
+                    col=column,
+                )
+        figure.update_xaxes(title="coarse until t")
+        return figure
