@@ -64,9 +64,7 @@ class SpectralConvolution(BaseSpectralConv):
         """The skip connection's grid: the same as the layer's."""
         return x
 
-    def forward(
-        self, x: Tensor, output_shape: Any = None, added: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, output_shape: Any = None, added: Tensor | None = None) -> Tensor:
         """(B, in, N, N) -> (B, out, N, N) in the same layout, plus `added`, then overwritten."""
         n = x.shape[-1]
         if x.shape[-2] != n or output_shape not in (None, (n, n), [n, n]):
