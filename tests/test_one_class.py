@@ -114,7 +114,7 @@ def answers() -> dict[str, Any]:
     """What the command line, the API and the page say of the three classes."""
     from gradio_client import Client
 
-    from mldemo.ui import build_app, launch_options
+    from mldemo.ui import build_app
 
     small = ("--resolution", str(N), "--count", "2", "--steps", "4")
     out: dict[str, Any] = {
@@ -123,9 +123,7 @@ def answers() -> dict[str, Any]:
         "sampler": command_line("sample", "--sampler", "trapezoid", *small),
     }
     demo = build_app()
-    _, address, _ = demo.launch(
-        prevent_thread_lock=True, server_name="127.0.0.1", **launch_options(demo)
-    )
+    _, address, _ = demo.launch(prevent_thread_lock=True, server_name="127.0.0.1", quiet=True)
     address = address.rstrip("/")
     try:
         client = Client(address, verbose=False)

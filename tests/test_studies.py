@@ -157,7 +157,7 @@ def test_a_quick_run_never_replaces_a_shipped_record() -> None:
 
 def test_noise_distances_are_those_of_the_modes() -> None:
     """Laplacian, s = 2: the tail sum. White noise: (1 - ½)² of the old modes and the new ones."""
-    prior = Laplacian(2.0, 1.0)
+    prior = Laplacian(2.0, trace=1.0)
     tail = prior.level_trace(32) - prior.level_trace(16)
     assert convergence.noise_distance(prior, 16, 32) == pytest.approx(math.sqrt(tail), rel=1e-9)
     old, new = 15**2, 31**2 - 15**2
