@@ -55,19 +55,21 @@ def bundle(device: str, folder: Path) -> None:
 
 @click.command()
 @click.argument("what", type=click.Choice(["spectral", "training", "sampling", "app", "class"]))
+@device_option
 @bundle_option
 @click.option("--visitors", default=60, show_default=True, help="class: how many at once")
 @click.option("--equal", is_flag=True, help="class: all ask for the same run")
 @click.option("--greedy", default=0, show_default=True, help="class: beside so many long runs")
-def bench(what: str, folder: Path, visitors: int, equal: bool, greedy: int) -> None:
+def bench(what: str, device: str, folder: Path, visitors: int, equal: bool, greedy: int) -> None:
     """Measure speed as JSON lines: ours beside a peer's, the app in a browser, a class at once."""
     from mldemo.studies import bench as benchmarks
     from mldemo.studies import bench_app, bench_class
 
+    chosen = choose_device(device)
     rows = {
         "spectral": benchmarks.spectral,
-        "training": benchmarks.training,
-        "sampling": partial(benchmarks.sampling, folder),
+        "training": partial(benchmarks.training, chosen),
+        "sampling": partial(benchmarks.sampling, chosen, folder),
         "app": partial(bench_app.app, folder),
         "class": partial(bench_class.together, folder, visitors, equal, greedy),
     }

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mldemo.machine import tune_process
-from mldemo.pipeline import prepare
+from mldemo.pipeline import Run, prepare
 from mldemo.request import Request
 from mldemo.store.checkpoints import BUNDLE
 
@@ -125,52 +125,89 @@ def _relative(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def training(rounds: int = 30) -> Iterator[dict[str, Any]]:
+def _settled(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The call, and on a GPU the wait for what it has queued there."""
+
+    def work() -> None:
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return work
+
+
+def _gemm_rate(device: torch.device) -> float:
+    """Floating-point operations per second of square products of side 1024: the roofline."""
+    a = torch.randn(1024, 1024, generator=_generator(0)).to(device)
+    (product,) = _seconds([_settled(partial(torch.matmul, a, a), device)], 10)
+    return 2 * 1024**3 / product
+
+
+def _flops(call: Callable[[], object]) -> int:
+    """Floating-point operations of a call, as torch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def _kernels(call: Callable[[], object], device: torch.device) -> int | None:
+    """How many kernels a call launches on a GPU; None elsewhere."""
+    if device.type != "cuda":
+        return None
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        _settled(call, device)()
+    return sum(event.device_type.name == "CUDA" for event in seen.events() or ())
+
+
+def training(device: torch.device, rounds: int = 30) -> Iterator[dict[str, Any]]:
     """A training step at N = 16 and 32, batch 128, against neuralop's FNO and the roofline.
 
     Our FNO, as it is by default, and neuralop's of the same width, modes and depth take the same
     step: forward, backward, AdamW. Neuralop's has no time, so ours does a little more. The
     roofline of the shipped network is the time that square products of side 1024 take for as many
-    floating-point operations as its forward and backward pass counts.
+    floating-point operations as its forward and backward pass counts. Kernels are those of its
+    step on a GPU.
     """
     from neuralop.models import FNO
-    from torch.utils.flop_counter import FlopCounterMode
 
     from mldemo.networks import build_network, complete_record
     from mldemo.networks.blocks import CONDITIONS, FIELDS
 
-    a = torch.randn(1024, 1024, generator=_generator(0))
-    (product,) = _seconds([partial(torch.matmul, a, a)], 10)
-    rate = 2 * 1024**3 / product
-    snr = torch.rand(128, CONDITIONS, generator=_generator(1))
+    rate = _gemm_rate(device)
+    snr = torch.rand(128, CONDITIONS, generator=_generator(1)).to(device)
     record = complete_record({"kind": "fno"})
     n_modes = (2 * record["modes"] + 1,) * 2
     options = {"hidden_channels": record["width"], "n_layers": record["depth"]}
     for n in (16, 32):
-        x = torch.randn(128, FIELDS, n, n, generator=_generator(n))
+        x = torch.randn(128, FIELDS, n, n, generator=_generator(n)).to(device)
         networks = {
-            "fno": build_network(record),
-            "ushaped": build_network({"kind": "ushaped"}),
-            "neuralop": FNO(n_modes, FIELDS, 1, **options),
+            "fno": build_network(record).to(device),
+            "ushaped": build_network({"kind": "ushaped"}).to(device),
+            "neuralop": FNO(n_modes, FIELDS, 1, **options).to(device),
         }
         steps = [
-            _training_step(network, (x,) if name == "neuralop" else (x, snr))
+            _settled(_training_step(network, (x,) if name == "neuralop" else (x, snr)), device)
             for name, network in networks.items()
         ]
-        with FlopCounterMode(display=False) as counter:
-            networks["ushaped"](x, snr).square().mean().backward()
+        flops = _flops(lambda: networks["ushaped"](x, snr).square().mean().backward())  # noqa: B023
         fno, ushaped, neuralop = _seconds(steps, rounds)
         yield {
             "bench": "training step",
+            "device": str(device),
             "resolution": n,
             "batch": 128,
             "fno_ms": round(1e3 * fno, 1),
             "neuralop_fno_ms": round(1e3 * neuralop, 1),
             "fno_ratio": round(neuralop / fno, 2),
             "ushaped_ms": round(1e3 * ushaped, 1),
-            "ushaped_gflop": round(counter.get_total_flops() / 1e9, 2),
+            "ushaped_kernels": _kernels(steps[1], device),
+            "ushaped_gflop": round(flops / 1e9, 2),
             "gemm_gflops_per_second": round(rate / 1e9, 1),
-            "ushaped_times_roofline": round(ushaped * rate / counter.get_total_flops(), 2),
+            "ushaped_times_roofline": round(ushaped * rate / flops, 2),
         }
 
 
@@ -187,17 +224,34 @@ def _training_step(network: torch.nn.Module, inputs: tuple[Tensor, ...]) -> Call
     return step
 
 
-def sampling(folder: Path = BUNDLE, rounds: int = 3) -> Iterator[dict[str, Any]]:
-    """Sixteen images, 20 network calls, the default checkpoint, at 16, 32, 64, 128."""
+def sampling(
+    device: torch.device, folder: Path = BUNDLE, rounds: int = 3
+) -> Iterator[dict[str, Any]]:
+    """Sixteen images, 20 network calls, the default checkpoint, at 16, 32, 64, 128.
+
+    Beside the seconds, how many times as long as the roofline's they are: square products of side
+    1024 with as many floating-point operations. Kernels are those of one network call on a GPU.
+    """
+    rate = _gemm_rate(device)
     for n in (16, 32, 64, 128):
-        run = prepare(Request(resolution=n), folder=folder)
-        (seconds,) = _seconds([run.result], rounds)
+        run = prepare(Request(resolution=n), device, folder)
+        (seconds,) = _seconds([_settled(run.result, device)], rounds)
+        start = run.start(list(range(run.request.count)))
+        time = torch.tensor(0.5, device=device)
+
+        def call(run: Run = run, start: Tensor = start, time: Tensor = time) -> None:
+            with torch.no_grad():
+                run.denoise(start, time)
+
+        flops = _flops(call) * run.request.calls
         yield {
             "bench": "sampling",
+            "device": str(run.device),
             "resolution": n,
             "count": run.request.count,
             "network_calls": run.request.calls,
             "seconds": round(seconds, 3),
             "frames_per_second": round((run.request.steps + 1) / seconds, 1),
-            "device": str(run.device),
+            "kernels_per_call": _kernels(call, device),
+            "times_roofline": round(seconds * rate / flops, 2),
         }
