@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from mldemo.diffusion.marginal import Marginal
 from mldemo.diffusion.samplers import Denoise
 from mldemo.diffusion.sde import Schedule
 from mldemo.pipeline import default_prior, default_statistics, prepare
 from mldemo.request import Request
+from mldemo.space.diagonal import Diagonal
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import multiplicity, radius
 from mldemo.store.checkpoints import BUNDLE, manifest_entry, read_manifest
@@ -116,13 +118,11 @@ class Solutions(Study):
     def _gaussian(self, name: str, asked: Record) -> Record:
         statistics, schedule = default_statistics(), Schedule()
         prior, rows = default_prior(name, statistics), []
+        times = torch.tensor(TIMES, dtype=torch.float64)
         for n in asked["levels"]:
-            data, noise = statistics.spectrum(n), prior.eigenvalues(n)
-            t = torch.tensor(TIMES, dtype=torch.float64)[:, None, None]
-            alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-            v = alpha**2 * data + sigma**2 * noise
-            gain = torch.where(v > 0, alpha * data / v, 0.0)
-            rows.append(gain.amax((1, 2)).tolist())
+            data, noise = Diagonal(statistics.spectrum(n)), Diagonal(prior.eigenvalues(n))
+            gain = Marginal.at(schedule, times, data, noise).gain
+            rows.append(gain.values.amax((1, 2, 3)).tolist())
         return {"lipschitz": [rows]}
 
     def _learned(self, name: str, asked: Record) -> Record:
