@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gradio_client import Client
 from playwright.sync_api import Browser
 from ui import PATIENCE, browser, serve
 
+from mldemo.ui.server.live import UNREAD_SECONDS
 from mldemo.ui.server.schedule import MOST_LONG
 from mldemo.ui.wire import decode
 
@@ -160,16 +162,17 @@ def test_a_class_follows_one_link(served: Served) -> None:
 def test_who_never_reads_is_dropped(served: Served) -> None:
     """Their connections end, and meanwhile another run is served."""
     memory = served.memory()
-    sockets = [served.ask(f"{LONG}&seed={seed}") for seed in range(4)]
-    time.sleep(2)
-    assert served.run(**GOOD)[-1][0]["kind"] == "end"
-    assert served.memory() < memory + 120
-    for s in sockets:
-        raw = b""
-        while part := s.recv(1 << 16):  # a connection that is kept would time out here
-            raw += part
-        assert b'"last"' not in raw
-        s.close()
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(served.ask(f"{LONG}&seed={seed}")) for seed in range(4)]
+        time.sleep(2)
+        assert served.run(**GOOD)[-1][0]["kind"] == "end"
+        assert served.memory() < memory + 120
+        time.sleep(UNREAD_SECONDS)  # who reads sooner gets the rest
+        for s in sockets:
+            raw = b""
+            while part := s.recv(1 << 16):  # a connection that is kept would time out here
+                raw += part
+            assert b'"last"' not in raw
     assert served.idles()
 
 
