@@ -31,6 +31,15 @@ def test_the_core_imports_neither_page_nor_network() -> None:
     assert answer.stdout.strip() == "[]"
 
 
+def test_the_page_does_not_load_the_compiler() -> None:
+    """It takes a second, and only who compiles needs it."""
+    code = "import sys; from mldemo.ui import build_app; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False", done.stderr
+
+
 @pytest.mark.parametrize(
     ("wish", "words"),
     [

@@ -28,12 +28,13 @@ def outside_modes(compute: Compute) -> Compute:
     be kept for the next call. To `torch.compile` the result is a constant of the graph.
     """
 
-    @torch.compiler.assume_constant_result
     @wraps(compute)
     def ordinary(*args: Any) -> Any:
         with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
             return compute(*args)
 
+    # `torch.compiler.assume_constant_result` does this, and imports the compiler for it: a second
+    setattr(ordinary, "_dynamo_marked_constant", True)  # noqa: B010
     return cast(Compute, ordinary)
 
 
