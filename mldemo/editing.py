@@ -113,7 +113,7 @@ def complete(
 
 @dataclass(frozen=True)
 class Edit:
-    """What to do with a given function; a bad wish raises `ValueError`.
+    """What to do with a given function; a bad value raises `ValueError`.
 
     kind: "denoise" noises it to `time` and denoises it from there; "extend" keeps its modes
         |k|∞ ≤ `cutoff` and generates the rest; "inpaint" generates where `region` (N, N) is true.
@@ -154,7 +154,7 @@ class Edit:
         raise ValueError(f"{self.kind} keeps no part of the function exactly")
 
 
-def edit(run: Run, clean: Tensor, wish: Edit) -> Iterator[State]:
+def edit(run: Run, clean: Tensor, change: Edit) -> Iterator[State]:
     """Edit x_0 (1 or B, 1, N, N) as a prepared run denoises: `steps` + 1 states, lazily.
 
     The run's seed draws η, its sampler, steps, score and device are used; `count` edits of one
@@ -166,10 +166,10 @@ def edit(run: Run, clean: Tensor, wish: Edit) -> Iterator[State]:
     indices = list(range(r.count))
     clean = clean.to(run.device, torch.float32).expand(r.count, -1, -1, -1)
     loop = (r.sampler, r.steps, run.schedule, run.increments(indices))
-    if wish.kind == "denoise":
+    if change.kind == "denoise":
         noise = run.prior.draw(r.seed, indices, n, device=run.device)
-        return denoise_from(run.denoise, clean, noise, wish.time, *loop)
-    known = wish.known(n)
+        return denoise_from(run.denoise, clean, noise, change.time, *loop)
+    known = change.known(n)
     data = (run.prior, run.statistics.spectrum(n))
     pair = run.start_pair(indices)
-    return complete(run.denoise, *pair, clean, known, *data, *loop, wish.method)
+    return complete(run.denoise, *pair, clean, known, *data, *loop, change.method)

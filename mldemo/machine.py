@@ -65,17 +65,17 @@ def _quotas() -> Iterator[float]:
                     yield float(quota) / float(period)
 
 
-def choose_device(wish: str = "auto") -> torch.device:
+def choose_device(name: str = "auto") -> torch.device:
     """The device called for: "auto" takes cuda, then mps, then cpu; an absent one raises."""
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
-    if wish == "auto":
+    if name == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if present[d]))
-    if wish not in present:
-        raise ValueError(f"device must be one of auto, {', '.join(present)}, got {wish!r}")
-    if not present[wish]:
+    if name not in present:
+        raise ValueError(f"device must be one of auto, {', '.join(present)}, got {name!r}")
+    if not present[name]:
         here = ", ".join(d for d, there in present.items() if there)
-        raise ValueError(f"device {wish} is not available here; there is: {here}")
-    return torch.device(wish)
+        raise ValueError(f"device {name} is not available here; there is: {here}")
+    return torch.device(name)
 
 
 def tune_process(threads: int | None = None) -> None:

@@ -1,7 +1,7 @@
 """From a request to frames: all that the app and the command line know of the core.
 
 `prepare` turns a checked `Request` into a `Run`; `Run.frames()` yields one `Frame` per solver
-state. `pixels` is the one place that clips.
+state. `pixels` clips.
 """
 
 import math
@@ -68,7 +68,7 @@ class Frame:
 
 
 def pixels(field: Tensor) -> Tensor:
-    """Fields (..., N, N) as uint8 greys: [-1, 1] -> 0..255, clipped here and nowhere else."""
+    """Fields (..., N, N) as uint8 greys: [-1, 1] -> 0..255, clipped."""
     return ((field + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 

@@ -148,7 +148,7 @@ def evaluate(
         raise ValueError(f"--json names a folder that does not exist: {str(out.parent)!r}")
     pairs = parse_levels(levels or (EVERY if every else ONE), count)
     weights = weights or ((1.0, GUIDANCE) if every else (GUIDANCE,))
-    wishes = [
+    drawn = [
         Settings(n, steps=steps, count=own, seed=seed, guidance=g)
         for n, own in pairs
         for g in weights
@@ -157,10 +157,10 @@ def evaluate(
         records = zoo.Records(out)
         rows = _measured(
             (
-                (source, name, replace(wish, prior=prior))
+                (source, name, replace(wanted, prior=prior))
                 for source, chosen in _by_source(sources, names, folder)
                 for name, prior in _with_priors(chosen, priors, every, folder)
-                for wish in wishes
+                for wanted in drawn
             ),
             records,
             part,
@@ -168,7 +168,7 @@ def evaluate(
             folder,
         )
     else:
-        rows = _kept(zoo.Records(out or RECORDS), names, priors, wishes, part, folder)
+        rows = _kept(zoo.Records(out or RECORDS), names, priors, drawn, part, folder)
     found = []
     for row in rows:
         found.append(row)
@@ -189,11 +189,11 @@ def _measured(
 ) -> Iterator[zoo.Record]:
     """The record of every (data, checkpoint, settings), from the file or measured now."""
     opened = lru_cache(maxsize=1)(Reference.of)
-    for source, name, wish in cells:
+    for source, name, wanted in cells:
         reference = opened(source, folder, part)
-        row = records.current(zoo.identity(name, wish, reference, folder))
+        row = records.current(zoo.identity(name, wanted, reference, folder))
         if row is None:
-            row = _measure(name, wish, reference, device, folder)
+            row = _measure(name, wanted, reference, device, folder)
             records.add(row)
         yield row
 
@@ -202,14 +202,14 @@ def _kept(
     records: zoo.Records,
     names: tuple[str, ...],
     priors: tuple[str, ...],
-    wishes: list[Settings],
+    drawn: list[Settings],
     part: str,
     folder: Path,
 ) -> list[zoo.Record]:
     """The records that are of the folder's checkpoints and of what was asked for."""
 
     def asked(row: zoo.Record) -> bool:
-        settings = [asdict(wish) | {"prior": row["prior"]} for wish in wishes]
+        settings = [asdict(wanted) | {"prior": row["prior"]} for wanted in drawn]
         return (
             (not names or row["checkpoint"] in names)
             and (not priors or row["prior"] in priors)
@@ -252,10 +252,10 @@ def _with_priors(
 
 
 def _measure(
-    name: str, wish: Settings, reference: Reference, device: torch.device, folder: Path
+    name: str, wanted: Settings, reference: Reference, device: torch.device, folder: Path
 ) -> zoo.Record:
-    with progress_bar(wish.count, f" of {name}, {wish.prior}, {wish.resolution}") as bar:
-        for step in zoo.evaluate(name, wish, reference, device, folder):
+    with progress_bar(wanted.count, f" of {name}, {wanted.prior}, {wanted.resolution}") as bar:
+        for step in zoo.evaluate(name, wanted, reference, device, folder):
             if isinstance(step, dict):
                 return step
             bar.update(step - bar.n)

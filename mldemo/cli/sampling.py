@@ -57,7 +57,7 @@ def shape_options(command: Any) -> Any:
 @device_option
 @bundle_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help=".png, .npy or .gif")
-def sample(out: Path, device: str, folder: Path, data: str | None, **wishes: Any) -> None:
+def sample(out: Path, device: str, folder: Path, data: str | None, **values: Any) -> None:
     """Turn function-space noise into images.
 
     .npy is float32 (count, N, N), unclipped; .png is a contact sheet; .gif shows x_t and the
@@ -66,7 +66,7 @@ def sample(out: Path, device: str, folder: Path, data: str | None, **wishes: Any
     from mldemo import images
 
     out = destination(out, (".png", ".npy", ".gif"))
-    request = Request(**wishes)
+    request = Request(**values)
     moving = out.suffix.lower() == ".gif"
     if moving and request.count > LARGEST_GIF:
         raise ValueError(f"--count must be at most {LARGEST_GIF} for a .gif, got {request.count}")
@@ -121,14 +121,14 @@ def sample(out: Path, device: str, folder: Path, data: str | None, **wishes: Any
 )
 @bundle_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help=".npy or .png")
-def noise(trace: float | None, folder: Path, out: Path, **wishes: Any) -> None:
+def noise(trace: float | None, folder: Path, out: Path, **values: Any) -> None:
     """Draw functions from N(0, Q): float32 (count, N, N)."""
     from dataclasses import replace
 
     from mldemo import images
 
     out = destination(out, (".npy", ".png"))
-    request = Request(**wishes)
+    request = Request(**values)
     resolution, count, seed = request.resolution, request.count, request.seed
     q = pipeline.default_prior(request.prior, pipeline.default_statistics(folder))
     q = replace(q, **request.shape)

@@ -1,4 +1,4 @@
-"""How images become fields: the one place that fixes their place on the torus."""
+"""How images become fields, and where they lie on the torus."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Score networks F(x, log-SNR): the only package that imports neuralop."""
+"""Score networks F(x, log-SNR), built on parts of neuraloperator."""
 
 from inspect import signature
 from typing import Any

@@ -1,7 +1,7 @@
 """The parts of neuralop that the networks are built on, imported without wandb.
 
 Where wandb is installed neuralop loads it, for a trainer that is not used here: 1.4 s of every
-start. It takes its absence as an answer. Whoever wants neuralop's trainer to log to wandb imports
+start. Without wandb it loads as well. Whoever wants neuralop's trainer to log to wandb imports
 wandb first.
 """
 

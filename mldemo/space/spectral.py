@@ -1,4 +1,4 @@
-"""Fourier conventions: the only file that knows how a field becomes modes and back.
+"""Fourier conventions: how a field becomes modes and back.
 
 A field is a real function on the torus [0,1)^2 sampled at x_j = j/N, shape (..., N, N). Its modes
 are û_k = N^-2 Σ_j u(x_j) e^{-2πi k·x_j}, kept on the half plane k₂ ≥ 0 in the layout of

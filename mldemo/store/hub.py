@@ -93,14 +93,14 @@ def pinned(manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Pin | None:
     """
     named = entry if "repo" in entry else manifest
     repo, revision = named.get("repo"), str(named.get("revision"))
-    wish = os.environ.get("MLDEMO_HUB_REPO")
-    if wish:
-        wanted, _, at = wish.partition("@")
+    chosen = os.environ.get("MLDEMO_HUB_REPO")
+    if chosen:
+        wanted, _, at = chosen.partition("@")
         revision = at or (revision if wanted == repo else "main")
         if not REVISION.fullmatch(revision):
             raise HubError(f"MLDEMO_HUB_REPO names no revision: {revision[:100]!r}")
         return Pin(check_repo(wanted, "MLDEMO_HUB_REPO"), revision)
-    if wish == "" or repo is None:
+    if chosen == "" or repo is None:
         return None
     if not COMMIT.fullmatch(revision):
         raise HubError(f"the manifest must pin {repo} to a full commit, got {revision!r}")
@@ -132,8 +132,8 @@ def download(
     """Download a file into the client's cache, replacing what is there, and `accept` it.
 
     `accept` verifies a path and returns its bytes, or raises. Ends within `seconds`, or raises
-    `HubError`; a download that is late goes on behind, for the next time. One is made at a time;
-    others wait for it, or with `patient` False give up at once.
+    `HubError`; a download that is late goes on in the background, for the next call. One is made
+    at a time; others wait for it, or with `patient` False give up at once.
     """
     deadline = time.monotonic() + seconds
     _check_pause(pin)

@@ -24,7 +24,7 @@ class Field(ABC):
     """A control. `name` is its key in the URL, `default` what an absent key means.
 
     why: what it means, in plain words, for those who ask.
-    lesser: folded away until somebody wants more controls.
+    lesser: folded away until more controls are asked for.
     """
 
     name: str

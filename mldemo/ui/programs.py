@@ -133,7 +133,7 @@ def draws_command(requests: Sequence[Request]) -> str:
     return "\n".join(lines)
 
 
-def edit_program(run: Run, clean: str, wish: Edit, region: str) -> str:
+def edit_program(run: Run, clean: str, change: Edit, region: str) -> str:
     """`shown`, as of `run_program`, for an edit of the field that the expression `clean` makes.
 
     region: the text of the region in the link (`mask_from_text`), or "".
@@ -143,10 +143,10 @@ def edit_program(run: Run, clean: str, wish: Edit, region: str) -> str:
     return program(f"""\
 clean = {clean}
 request = {pinned(run)!r}
-wish = Edit(
-    {wish.kind!r}, time={wish.time}, cutoff={wish.cutoff}, method={wish.method!r}{mask}
+change = Edit(
+    {change.kind!r}, time={change.time}, cutoff={change.cutoff}, method={change.method!r}{mask}
 )
-states = list(edit({preparing(run)}, clean, wish))
+states = list(edit({preparing(run)}, clean, change))
 shown = torch.stack([pixels(state.x0[:, 0].cpu()) for state in states])  # x̂₀ at every step
 sheet(shown[-1]).save("edited.png")
 """)

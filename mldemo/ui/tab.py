@@ -113,7 +113,7 @@ def _filled(path: Path) -> str:
 
 
 def spec_of(tab: Tab) -> dict[str, Any]:
-    """What the tab's player is told of it."""
+    """What the tab's player needs to know, as JSON types."""
     return {
         "tab": tab.id,
         "eager": tab.eager,

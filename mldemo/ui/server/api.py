@@ -105,14 +105,14 @@ def _picture(image: Image, name: str) -> dict[str, Any]:
     return gr.FileData(path=path, orig_name=name, mime_type="image/png").model_dump()
 
 
-def _run(place: Place, wishes: tuple[Any, ...]) -> Run:
-    request = checked({p.name: wish for p, wish in zip(ASKED, wishes, strict=True)})
+def _run(place: Place, values: tuple[Any, ...]) -> Run:
+    request = checked({p.name: value for p, value in zip(ASKED, values, strict=True)})
     return COMPUTE.submit(prepare, request, place.device, place.folder).result()
 
 
-def sample(place: Place, *wishes: Any) -> dict:
+def sample(place: Place, *values: Any) -> dict:
     """Turn noise into images; the answer names the run and holds the picture as a PNG file."""
-    run = _run(place, wishes)
+    run = _run(place, values)
     start, (frame,) = time.perf_counter(), deque(_steps(run), maxlen=1)
     return {
         "picture": _picture(sheet(pixels(frame.x0[:, 0])), "sample.png"),
@@ -126,9 +126,9 @@ def sample(place: Place, *wishes: Any) -> dict:
     }
 
 
-def frames(place: Place, *wishes: Any) -> Iterator[dict]:
+def frames(place: Place, *values: Any) -> Iterator[dict]:
     """Every solver state: step, time, alpha, sigma, and x0 as base64 of uint8 (count, N, N)."""
-    for frame in _steps(_run(place, wishes)):
+    for frame in _steps(_run(place, values)):
         yield {
             "step": frame.step,
             "time": frame.time,

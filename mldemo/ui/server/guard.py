@@ -68,7 +68,7 @@ def is_trusted(host: str, names: Iterable[str]) -> bool:
 
 
 def trusted_names(*served_as: str | None) -> list[str]:
-    """This machine, Spaces, MLDEMO_HOSTS (a,b,…), and what the server is told that it is."""
+    """This machine, Spaces, MLDEMO_HOSTS (a,b,…), and the names the server was started with."""
     machine = socket.gethostname().lower()
     more = [host_of(name) for name in os.environ.get("MLDEMO_HOSTS", "").split(",")]
     told = [host_of(urlsplit(s).netloc if s and "://" in s else s or "") for s in served_as]

@@ -87,7 +87,7 @@ def without_wishes(query: str, tab: str) -> bool:
 class Head:
     """Middleware that completes the head of the page that gradio answers with.
 
-    texts: what is put into every page, and what only into one without wishes for `tab`.
+    texts: what is put into every page, and what only into one that asks for nothing but `tab`.
     demo: the page, whose `root_path` is known when it is served. Gradio names its files relative
     to the page's own address, which fails at a prefix without a slash at its end; where a prefix
     is known they are named from the root.

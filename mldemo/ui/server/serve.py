@@ -80,7 +80,7 @@ class Page(gr.Blocks):
         # The compute threads need the interpreter some hundred times a step: let them wait for
         # the server 0.5 ms at most, not 5.
         sys.setswitchinterval(5e-4)
-        # gradio looks a thousand times a second whether somebody waits, and takes the interpreter
+        # gradio looks a thousand times a second whether a request waits, and takes the interpreter
         # from the compute threads each time: 9 % of a core
         self._queue.sleep_when_free = 0.02
         if self.served is not None:

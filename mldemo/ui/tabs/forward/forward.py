@@ -58,7 +58,7 @@ def given(values: dict[str, Any], place: Place) -> Tensor:
     return _digits(place.folder, values["n"])[values["digit"]][None]
 
 
-def wish_of(values: dict[str, Any]) -> Edit:
+def edit_of(values: dict[str, Any]) -> Edit:
     """The checked edit behind the values of the form."""
     region = mask_from_text(values["region"], values["n"]) if values["region"] else None
     if values["kind"] == "extend" and values["keep"] > bandwidth(values["n"]):
@@ -78,39 +78,39 @@ def request_of(values: dict[str, Any]) -> Request:
     return request
 
 
-def program_of(run: Run, wish: Edit, values: dict[str, Any]) -> str:
+def program_of(run: Run, change: Edit, values: dict[str, Any]) -> str:
     """Python that computes the same pixels."""
     n = run.request.resolution
     picture = values["picture"]
     given = picture_expression(picture, n) if picture else digit_expression(values["digit"], n)
-    return edit_program(run, given, wish, values["region"])
+    return edit_program(run, given, change, values["region"])
 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     """The forward process up to t (for "denoise"), then the reverse one; a record per state."""
-    request, wish, clean = request_of(values), wish_of(values), given(values, place)
+    request, change, clean = request_of(values), edit_of(values), given(values, place)
     run = prepare(request, place.device, place.folder)
     n = request.resolution
     noises = {name: default_prior(name, run.statistics) for name in PRIORS}
     noises[request.prior] = run.prior
     draws = torch.cat([prior.draw(request.seed, [0], n) for prior in noises.values()])
     indices = list(range(request.count))
-    upward = np.linspace(0, wish.time, DISSOLVE + 1)[:-1].tolist()
-    upward = upward if wish.kind == "denoise" else []
+    upward = np.linspace(0, change.time, DISSOLVE + 1)[:-1].tolist()
+    upward = upward if change.kind == "denoise" else []
     total = len(upward) + request.steps
     yield head_record(
         run,
         steps=total,
-        kind_of_edit=wish.kind,
+        kind_of_edit=change.kind,
         solver_steps=request.steps,
-        keep=wish.cutoff,
-        python=program_of(run, wish, values),
+        keep=change.cutoff,
+        python=program_of(run, change, values),
         command=None,  # the command line has no pencil
         priors=list(noises),
     )
     shown = {"clean": grey(clean)}
-    if wish.kind == "extend":
-        shown["kept"] = grey(wish.known(n).part(clean))
+    if change.kind == "extend":
+        shown["kept"] = grey(change.known(n).part(clean))
     yield {"kind": "clean", "n": n}, shown
     last = time.perf_counter()
 
@@ -118,7 +118,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
         if upward:
             eta = run.prior.draw(request.seed, indices, n)
             yield from dissolve(clean.expand(request.count, -1, -1, -1), eta, upward, run.schedule)
-        yield from edit(run, clean, wish)
+        yield from edit(run, clean, change)
 
     for step, state in enumerate(frames()):
         now = time.perf_counter()
