@@ -93,14 +93,14 @@ def pinned(manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Pin | None:
     """
     named = entry if "repo" in entry else manifest
     repo, revision = named.get("repo"), str(named.get("revision"))
-    chosen = os.environ.get("MLDEMO_HUB_REPO")
-    if chosen:
-        wanted, _, at = chosen.partition("@")
+    wish = os.environ.get("MLDEMO_HUB_REPO")
+    if wish:
+        wanted, _, at = wish.partition("@")
         revision = at or (revision if wanted == repo else "main")
         if not REVISION.fullmatch(revision):
             raise HubError(f"MLDEMO_HUB_REPO names no revision: {revision[:100]!r}")
         return Pin(check_repo(wanted, "MLDEMO_HUB_REPO"), revision)
-    if chosen == "" or repo is None:
+    if wish == "" or repo is None:
         return None
     if not COMMIT.fullmatch(revision):
         raise HubError(f"the manifest must pin {repo} to a full commit, got {revision!r}")
