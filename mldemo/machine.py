@@ -28,7 +28,7 @@ def granted_cores() -> int:
 def share_cores(device: torch.device) -> tuple[int, int]:
     """How many runs are computed at the same time, and how many threads each step gets.
 
-    On two cores a class of sixty different runs ends in 0.74 of the time that it takes with one
+    On two cores a class of sixty different runs ends in 0.73 of the time that it takes with one
     thread (`mldemo bench class`, in turn), and one run alone leaves a core to browser and server.
     Python lets one thread run at a time, so more than a few such runs wait for each other. A GPU
     computes one run after the other.

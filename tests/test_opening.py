@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 from ui import app, browser, page
 
-from mldemo.ui.server.opening import modules, without_wishes
+from mldemo.ui.server.opening import asks_only_for, modules
 from mldemo.ui.tab import UI
 
 __all__ = ["app", "browser", "page"]
@@ -39,9 +39,9 @@ def test_the_scripts_are_named_with_all_that_they_load() -> None:
         ("lesson=3", False),
     ],
 )
-def test_only_an_address_without_wishes_opens_so(app: str, query: str, opens: bool) -> None:
+def test_only_an_address_without_requests_opens_so(app: str, query: str, opens: bool) -> None:
     """What is shown at once is what the page will show."""
-    assert without_wishes(query, "watch") == opens
+    assert asks_only_for(query, "watch") == opens
     text = httpx.get(f"{app}/?{query}").text
     assert ("opening.js" in text) == opens
     assert ("recordings/" in text.partition("window.gradio_config")[0]) == opens

@@ -75,7 +75,7 @@ def opening(tab: Tab, title: str) -> str:
     )
 
 
-def without_wishes(query: str, tab: str) -> bool:
+def asks_only_for(query: str, tab: str) -> bool:
     """Whether an address asks for nothing but the page: gradio's own `__theme` and the like pass.
 
     A picture is shown to those only, since it would have to be taken back from the others.
@@ -127,5 +127,5 @@ class Head:
     def _completed(self, page: str, query: str, base: str) -> str:
         every, first = self.texts
         head = f'<base href="{html.escape(base)}">\n{every}\n'
-        head += first if without_wishes(query, self.tab) else ""
+        head += first if asks_only_for(query, self.tab) else ""
         return re.sub("<base [^>]*>", lambda _: head, page, count=1)

@@ -42,7 +42,7 @@ export class Player {
       this.steps = head.steps;
       this.range.max = String(head.steps);
       this.playhead.begin(how);
-      this.view.set("step", Number.isFinite(how.wish ?? NaN) ? how.wish : null);
+      this.view.set("step", Number.isFinite(how.target ?? NaN) ? how.target : null);
     }
     this.heads[track] = head;
     this.tracks[track] = [];

@@ -4,37 +4,37 @@ const HOLD = 1800; // milliseconds for which the end is shown before it begins a
 export class Playhead {
   current = 0; latest = 0; over = false; playing = false; played = false;
   speed = 5; loop = true; // steps a second
-  #clock = 0; #wish = null; #whole = false;
+  #clock = 0; #target = null; #whole = false;
 
-  // A new run begins at its beginning and plays. wish: a step to stand still at, as soon as it is
+  // A new run begins at its beginning and plays. target: a step to stand still at, as soon as it is
   // there. whole: what is seen is the sum of all steps, so the newest is shown, and the last stays.
-  begin({ wish = null, whole = false } = {}) {
+  begin({ target = null, whole = false } = {}) {
     Object.assign(this, { current: 0, latest: 0, over: false, played: false });
-    this.#wish = wish;
+    this.#target = target;
     this.#whole = whole;
-    this.playing = wish === null && !whole;
+    this.playing = target === null && !whole;
     this.#clock = performance.now();
   }
   arrived(step) { // everything up to this step has been computed
     this.latest = Math.max(this.latest, step);
-    if (this.#whole || (this.#wish !== null && this.#wish <= this.latest))
-      this.#stand(this.#whole ? this.latest : this.#wish);
+    if (this.#whole || (this.#target !== null && this.#target <= this.latest))
+      this.#stand(this.#whole ? this.latest : this.#target);
   }
   end() { // nothing more will come
     this.over = true;
     this.playing &&= this.latest > 0;
-    if (this.#wish !== null) this.#stand(Math.min(this.#wish, this.latest));
+    if (this.#target !== null) this.#stand(Math.min(this.#target, this.latest));
     this.#see();
   }
   #stand(step) {
     this.current = step;
-    if (!this.#whole) this.#wish = null;
+    if (!this.#whole) this.#target = null;
     this.#see();
   }
   #see() { this.played ||= this.over && this.current >= this.latest; }
 
   play(on) {
-    this.#wish = null;
+    this.#target = null;
     this.#whole = false;
     if (on && this.over && this.current >= this.latest) this.current = 0;
     this.playing = on;

@@ -9,7 +9,7 @@ const LIVE = new URL("../../live/", import.meta.url);
 const deviceName = (device) => (device === "cpu" ? "CPU" : `GPU (${device})`);
 
 export class Runner {
-  #run = null; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = []; #wish = null;
+  #run = null; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = []; #target = null;
 
   constructor(root, spec, module, view, link) {
     Object.assign(this, { root, spec, view });
@@ -20,7 +20,7 @@ export class Runner {
     this.sharing = sharing(this.player, spec.tab, link);
     this.player.changed = () => this.#pace();
     const step = Number(view.get("step") ?? NaN); // a link's step is of the run that it starts
-    if (Number.isInteger(step) && step >= 0) this.#wish = step;
+    if (Number.isInteger(step) && step >= 0) this.#target = step;
   }
   put(name, words) { this.player.put(name, words); }
   alert(words) {
@@ -109,9 +109,9 @@ export class Runner {
       this.#ms = [];
       Object.assign(this.root.dataset, { mode, run: id });
     }
-    const wish = this.#wish ?? (still.matches ? Infinity : null); // no motion: the end alone
-    this.player.begin(head, { wish, whole: this.tab.whole });
-    this.#wish = null;
+    const target = this.#target ?? (still.matches ? Infinity : null); // no motion: the end alone
+    this.player.begin(head, { target, whole: this.tab.whole });
+    this.#target = null;
     this.sharing.begin(head);
     this.tab.begin?.(head);
     if (this.state !== "running") this.state = "running";
