@@ -19,7 +19,8 @@ from mldemo.space.spectral import FINEST, check_resolution, resample
 
 LARGEST_FILE = 5_000_000  # bytes
 LARGEST_SIDE, LARGEST_PIXELS = 8192, 25_000_000
-CELLS = 32  # per side of a mask in a link
+CELLS = 32  # per side of a mask in a link,
+CELLS_TEXT = 171  # which takes so many characters
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 
@@ -94,11 +95,16 @@ def mask_from_text(text: str, resolution: int) -> Tensor:
 
     Point x_j = j/N takes the bit of the cell of side 1/32 that it lies in.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-]{171}", text):
+    cell = np.arange(check_resolution(resolution)) * CELLS // resolution
+    return torch.from_numpy(cells_from_text(text)[np.ix_(cell, cell)])
+
+
+def cells_from_text(text: str) -> np.ndarray:
+    """32 x 32 booleans from 171 characters of base64url."""
+    if not re.fullmatch(f"[A-Za-z0-9_-]{{{CELLS_TEXT}}}", text):
         raise ValueError(
-            f"a mask must be 171 characters of base64url ({CELLS} x {CELLS} bits), "
+            f"a mask must be {CELLS_TEXT} characters of base64url ({CELLS} x {CELLS} bits), "
             f"got {len(text)} characters"
         )
     bits = np.unpackbits(np.frombuffer(base64.urlsafe_b64decode(text + "="), np.uint8))
-    cell = np.arange(check_resolution(resolution)) * CELLS // resolution
-    return torch.from_numpy(bits.reshape(CELLS, CELLS).astype(bool)[np.ix_(cell, cell)])
+    return bits.reshape(CELLS, CELLS).astype(bool)

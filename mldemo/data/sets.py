@@ -168,6 +168,20 @@ class Mnist(IdxFolder):
     hub = "ylecun/mnist"
 
 
+class SmallMnist(IdxFolder):
+    """2,400 of MNIST's training digits, which come with the package; there is no test part."""
+
+    name = "mnist-small"
+    title = "2,400 training digits of MNIST"
+    credit = Mnist.credit
+    licence = Mnist.licence
+
+    @classmethod
+    def find(cls) -> Self:
+        """Where this module is."""
+        return cls(Path(__file__).with_name("digits"))
+
+
 class FashionMnist(IdxFolder):
     """60,000 and 10,000 garments."""
 

@@ -22,6 +22,7 @@ class Stream(IntEnum):
     MATERIAL = 5  # of a sample of the two-phase medium
     FLOOR = 6  # of a draw of real images in the place of samples
     CLEAN = 7  # of a sample: the function from which a conditioned run starts
+    SKETCH = 8  # of a variation of a sketch: which one, how it is moved and stretched
 
 
 def check_seed(seed: int) -> int:
