@@ -21,7 +21,6 @@ from torch import Tensor
 
 from mldemo.data.sets import open_data
 from mldemo.data.statistics import Statistics
-from mldemo.diffusion.denoiser import Denoiser
 from mldemo.metrics.evaluation import Reference
 from mldemo.pipeline import Run, default_prior
 from mldemo.request import GUIDANCE, Request
@@ -54,15 +53,9 @@ def step_costs(plan: Plan, fields: Tensor, levels: list[int], steps: int = 4) ->
     return costs
 
 
-def averaged(run: Training, guidance: float = 1.0) -> Denoiser:
-    """The denoiser with the averaged weights of a run."""
-    parts = run.average.module, run.denoiser.prior, run.statistics, run.plan.schedule
-    return Denoiser(*parts, guidance).eval()
-
-
 def validation_loss(run: Training, test: Tensor) -> float:
     """The loss of the averaged weights on test fields (B, 1, 64, 64), noise and times fixed."""
-    denoiser = averaged(run)
+    denoiser = run.averaged()
     times = torch.from_numpy(training_times(len(test), np.random.default_rng(0)))
     white = unit_modes(0, range(len(test)), test.shape[-1])
     with torch.inference_mode():
@@ -151,7 +144,7 @@ def samples(run: Training, resolution: int, count: int, guidance: float = GUIDAN
     """Fields that the averaged weights draw under the plan's first prior, (count, 1, N, N)."""
     prior = run.denoiser.prior
     request = Request(prior=prior.name, resolution=resolution, count=count, seed=1)
-    denoiser = averaged(run, guidance).requires_grad_(False)
+    denoiser = run.averaged(guidance).requires_grad_(False)
     parts = run.statistics, run.plan.schedule, denoiser, run.device
     sampling = Run(request, prior, *parts, None, [n for n, _ in run.plan.levels])
     chunks = [range(i, min(i + 50, count)) for i in range(0, count, 50)]

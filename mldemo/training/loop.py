@@ -11,7 +11,7 @@ same global batch, so the loss curve is that of one process.
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -67,9 +67,19 @@ class Progress:
 
 
 class Training:
-    """A run in progress: the weights, their average, the optimiser, and the step reached."""
+    """A run in progress: the weights, their average, the optimiser, and the step reached.
 
-    def __init__(self, plan: Plan, fields: Tensor, device: torch.device | str = "cpu") -> None:
+    `seconds` is the time that its steps took by `clock`: the CPU time of the process, or
+    `time.thread_time` where other threads of the process compute something else.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        fields: Tensor,
+        device: torch.device | str = "cpu",
+        clock: Callable[[], float] = time.process_time,
+    ) -> None:
         if fields.ndim != 4 or fields.shape[1] != 1 or len(fields) < 2:
             raise ValueError(f"fields (B >= 2, 1, N, N) needed, got {tuple(fields.shape)}")
         finest = max(resolution for resolution, _ in plan.levels)
@@ -94,7 +104,7 @@ class Training:
         self._objective = objective
         self.average = Average(network, plan.ema)
         self.optimizer = MuonAdamW(network, plan.learning_rate)
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.clock = 0, 0.0, clock
         self._levels: dict[int, tuple[Tensor, Noise]] = {}
 
     def begin_with(self, weights: dict[str, Tensor]) -> None:
@@ -135,7 +145,7 @@ class Training:
 
     def advance(self) -> Progress:
         """Take one optimiser step."""
-        start = time.process_time()
+        start = self.clock()
         plan = self.plan
         index, level, inside = plan.level_of(self.step)
         resolution, rate = plan.resolution_of(self.step), plan.rate(self.step)
@@ -150,10 +160,15 @@ class Training:
         if self.world > 1:
             distributed.all_reduce(value, distributed.ReduceOp.AVG)
         self.step += 1
-        self.seconds += time.process_time() - start
+        self.seconds += self.clock() - start
         done = index if inside + 1 == plan.levels[index][1] else None
         where = self.step, plan.steps, level, resolution
         return Progress(*where, value, rate, self.seconds, done)
+
+    def averaged(self, guidance: float = 1.0) -> Denoiser:
+        """The denoiser with the averaged weights, as they are now and will be."""
+        parts = self.average.module, self.denoiser.prior, self.statistics, self.plan.schedule
+        return Denoiser(*parts, guidance).eval()
 
     def save(self, path: Path) -> None:
         """Write all that `resume` needs; the file is replaced in one move or not at all."""

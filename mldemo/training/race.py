@@ -1,0 +1,175 @@
+"""A race: two trainings get the same CPU seconds, step by step, and are looked at on the way.
+
+Coarse to fine spends a half of its time on coarse levels, fine only all of it on the finest. Data,
+prior, network, first weights and seed are the same. Whoever has used less CPU time takes the next
+step, so at every moment the lanes have used the same to within one step.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mldemo.diffusion.samplers import initial_state, sample
+from mldemo.space.covariance import Prior
+from mldemo.space.noise import unit_modes
+from mldemo.space.spectral import resample, to_modes
+from mldemo.space.streams import Stream
+from mldemo.training.loop import Training
+from mldemo.training.plan import Plan, training_times
+
+Clock = Callable[[], float]
+# What two minutes of one core can teach: 0.15 M weights, the average over some fifty steps.
+NETWORK: dict[str, Any] = {
+    **{"kind": "ushaped", "width": 16, "modes": 6, "depth": 1},
+    **{"core_grid": 16, "core_patch": 2, "core_widths": [32, 64]},
+}
+COARSE = 0.5  # of the CPU time that the coarser levels share
+BATCH, RATE, MEMORY = 32, 4e-3, 0.98
+VALIDATION, SAMPLES, SOLVER_STEPS = 64, 9, 10
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a lane has reached after `seconds` of its CPU time: mark `number` of the race.
+
+    step, level: steps taken, and the level that the last one belonged to (N); pixels: of training
+    images seen, steps times batch times N². error: the loss of the averaged weights on unseen
+    fields of the finest level, with noise and times that are the same for all.
+    samples: fields (B, 1, N, N) that they draw from the same seed, by level N.
+    """
+
+    number: int
+    lane: int
+    step: int
+    level: int
+    seconds: float
+    pixels: int
+    error: float
+    samples: dict[int, Tensor]
+
+
+class Judge:
+    """Looks at networks with the same eyes: unseen fields, noise, times and a seed for samples.
+
+    unseen: fields (B, 1, M, M), M at least the finest of `levels`, on which samples are drawn.
+    """
+
+    def __init__(self, unseen: Tensor, levels: Sequence[int], seed: int, guidance: float) -> None:
+        self.levels, self.seed, self.guidance = sorted(levels), seed, guidance
+        finest = self.levels[-1]
+        self.clean = to_modes(resample(unseen, finest))
+        self.white = unit_modes(seed, range(len(unseen)), finest, stream=Stream.CLEAN)
+        self.times = torch.from_numpy(training_times(len(unseen), np.random.default_rng(0)))
+
+    def look(self, run: Training) -> Generator[None, None, tuple[float, dict[int, Tensor]]]:
+        """Returns error and samples of the averaged weights; yields after each piece of work."""
+        denoiser, drawn = run.averaged(self.guidance), {}
+        with torch.no_grad():
+            error = float(denoiser.loss(self.clean, self.white, self.times).mean())
+        yield
+        for level in self.levels:
+            parts = run.denoiser.prior, run.statistics, run.plan.schedule
+            start = initial_state(*parts, self.seed, list(range(SAMPLES)), level)
+            for state in sample(denoiser, start, steps=SOLVER_STEPS, schedule=run.plan.schedule):
+                drawn[level] = state.x0
+                yield
+        return error, drawn
+
+
+def shares(levels: Sequence[int]) -> tuple[dict[int, float], dict[int, float]]:
+    """The part of the CPU time that each level gets: coarse to fine, and fine only.
+
+    Fewer than two levels raise `ValueError`.
+    """
+    *coarse, finest = sorted(set(levels))
+    if not coarse:
+        raise ValueError(f"a race needs a coarse level and a fine one, got {tuple(levels)}")
+    return {n: COARSE / len(coarse) for n in coarse} | {finest: 1 - COARSE}, {finest: 1.0}
+
+
+def step_cost(plan: Plan, fields: Tensor, level: int, clock: Clock, steps: int = 4) -> float:
+    """Seconds of one training step on a level by a clock, the first step left out."""
+    run = Training(replace(plan, levels=((level, steps + 1),)), fields, clock=clock)
+    run.advance()
+    start = run.seconds
+    for _ in range(steps):
+        run.advance()
+    return (run.seconds - start) / steps
+
+
+def plans(base: Plan, seconds: float, costs: dict[int, float]) -> list[Plan]:
+    """The plans of both lanes: the steps that `seconds` buy at `costs`, seconds a step, by level.
+
+    On a finer level some steps go back to the coarser ones (`Plan.rehearsal`), and cost less.
+    """
+    made = []
+    for parts in shares(list(costs)):
+        steps, before = [], list[float]()
+        for level, part in parts.items():
+            back = 1 / base.rehearsal if before and base.rehearsal else 0.0
+            cost = (1 - back) * costs[level] + back * sum(before) / max(1, len(before))
+            steps.append((level, max(1, round(part * seconds / cost))))
+            before.append(costs[level])
+        made.append(replace(base, levels=tuple(steps)))
+    return made
+
+
+def race(
+    lanes: Sequence[Training], judge: Judge, seconds: float, marks: int
+) -> Iterator[Mark | None]:
+    """Train until each lane has used `seconds` by its clock, or is at the end of its plan.
+
+    Yields mark 0 of each lane, untrained, and then `marks` of them as the seconds go by; if a step
+    takes longer than that, a mark is left out, but never the last. Between marks yields None after
+    each step and each call of a network: whoever stops asking has stopped the race.
+    """
+    due = [0] * len(lanes)
+    pixels = [0] * len(lanes)
+    while any(number <= marks for number in due):
+        i = min((i for i in range(len(lanes)) if due[i] <= marks), key=lambda i: lanes[i].seconds)
+        run, level = lanes[i], lanes[i].plan.levels[0][0]
+        if due[i] > 0:
+            progress = run.advance()
+            level = progress.level
+            pixels[i] += run.plan.batch * progress.resolution**2
+            yield None
+        over = run.step == run.plan.steps or run.seconds >= seconds
+        reached = marks if over else int(marks * run.seconds / seconds)
+        if reached >= due[i]:
+            error, drawn = yield from judge.look(run)
+            where = run.step, level, run.seconds, pixels[i]
+            yield Mark(reached, i, *where, error, drawn)
+            due[i] = reached + 1
+
+
+def runs(
+    fields: Tensor,
+    prior: Prior,
+    levels: Sequence[int],
+    seconds: float,
+    seed: int = 0,
+    clock: Clock = time.thread_time,
+) -> Generator[None, None, list[Training]]:
+    """Returns both lanes, planned by what a step costs here; yields after each piece of work."""
+    base = Plan(
+        priors=(prior.to_dict(),),
+        network=NETWORK,
+        batch=BATCH,
+        learning_rate=RATE,
+        ema=MEMORY,
+        seed=seed,
+    )
+    costs = {}
+    for level in sorted(set(levels)):
+        costs[level] = step_cost(base, fields, level, clock)
+        yield
+    lanes = []
+    for plan in plans(base, seconds, costs):
+        lanes.append(Training(plan, fields, clock=clock))
+        yield
+    return lanes
