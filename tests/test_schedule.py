@@ -15,14 +15,20 @@ class Watched:
     """A run of `total` steps that notes each of them in a shared list."""
 
     def __init__(
-        self, name: str, seen: list[str], work: float, total: int = 4, seconds: float = 0.002
+        self,
+        name: str,
+        seen: list[str],
+        work: float,
+        total: int = 4,
+        seconds: float = 0.002,
+        alone: bool = False,
     ) -> None:
         self.name, self.seen, self.seconds, self.total = name, seen, seconds, total
         self.ended = threading.Event()
         self.error: Exception | None = None
         self.closed = self.inside = False
         self.task = Task(
-            self._items(), work, total, lambda _: None, self._finish, ready=lambda: True
+            self._items(), work, total, lambda _: None, self._finish, lambda: True, alone
         )
 
     def _items(self) -> Iterator[int]:
@@ -138,6 +144,41 @@ def test_long_runs_leave_places_to_small_ones(compute: Callable[..., Schedule]) 
     with pytest.raises(Full, match="10 runs"):
         one.enter(Watched("s", [], 1e3).task)
     start.set()
+
+
+def test_trainings_take_turns_and_let_others_pass(compute: Callable[..., Schedule]) -> None:
+    """One after the other on two threads, whatever their work; no other run waits for them."""
+    two, seen = compute(2), list[str]()
+    work = {"A": 4e6, "B": 1e6, "C": 2e6}
+    trainings = [Watched(name, seen, w, 20, 0.005, alone=True) for name, w in work.items()]
+    other = Watched("x", seen, 1e3, 5)
+    for training in trainings:
+        two.enter(training.task)
+    place, seconds = two.line(trainings[1].task)
+    assert place == 2 and seconds == pytest.approx(4e6 * two.rate / 2, rel=0.3)
+    two.enter(other.task)
+    assert other.ended.wait(10)
+    assert not trainings[0].ended.is_set()
+    assert all(training.ended.wait(10) for training in trainings)
+    assert "".join(seen).replace("x", "") == "A" * 20 + "B" * 20 + "C" * 20
+
+
+def test_one_who_leaves_lets_the_next_training_begin(compute: Callable[..., Schedule]) -> None:
+    """And no more than a few may wait."""
+    one, seen = compute(), list[str]()
+    trainings = [Watched(name, seen, 1e6, 10_000, alone=True) for name in "ABCD"]
+    for training in trainings:
+        one.enter(training.task)
+    with pytest.raises(Full, match="one training is under way here, 3 wait"):
+        one.enter(Watched("E", seen, 1e6, alone=True).task)
+    one.enter(Watched("x", seen, 1e3).task)
+    one.leave(trainings[0].task)
+    until = time.monotonic() + 10
+    while "B" not in seen and time.monotonic() < until:
+        time.sleep(0.01)
+    assert "B" in seen and trainings[0].closed and "A" not in seen[seen.index("B") :]
+    for training in trainings[1:]:
+        one.leave(training.task)
 
 
 def test_two_threads_take_two_runs(compute: Callable[..., Schedule]) -> None:

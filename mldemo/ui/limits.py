@@ -6,6 +6,7 @@ from typing import Any
 
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.request import Request, request_from
+from mldemo.ui.server.schedule import RATE
 
 MOST_IMAGES, MOST_STEPS, FINEST_LIVE = 16, 200, 128
 MOST_WORK = 2**26  # network calls x pixels x images; 100 steps of Heun at 128² with 16 images fit
@@ -38,7 +39,8 @@ def check_work(work: int) -> None:
 def size_of(values: Mapping[str, Any]) -> float:
     """About how many pixel evaluations a run will need, from values that nobody has checked yet.
 
-    Network calls × (pixels × images + what a call costs on any grid).
+    Network calls × (pixels × images + what a call costs on any grid); of a race of two trainings,
+    what takes as long as the seconds that each lane gets.
     """
 
     def most(*names: str) -> float:
@@ -48,6 +50,8 @@ def size_of(values: Mapping[str, Any]) -> float:
                 found.append(min(float(values.get(name, "")), 1e9))
         return max(found)
 
+    if "seconds" in values:
+        return 2 * most("seconds") / RATE
     sampler = SAMPLERS.get(str(values.get("sampler")), SAMPLERS[Request.sampler])
     calls = most("steps") * sampler.calls_per_step
     return calls * (most("n", "finest", "resolution") ** 2 * most("count") + CALL)

@@ -8,7 +8,7 @@ runs computed once (`shared`), an end when the page goes away or stops reading.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 
 from starlette.requests import Request
@@ -98,12 +98,16 @@ class Live:
     """The endpoint: `sources` maps the name of a tab to what computes its records.
 
     defaults: of each tab's fields; a query that names them is equal to one that does not.
+    alone: the tabs whose runs are computed one after the other.
     """
 
     def __init__(
-        self, sources: dict[str, Source], defaults: Mapping[str, Mapping[str, str]] | None = None
+        self,
+        sources: dict[str, Source],
+        defaults: Mapping[str, Mapping[str, str]] | None = None,
+        alone: Collection[str] = (),
     ) -> None:
-        self.sources, self.defaults = sources, defaults or {}
+        self.sources, self.defaults, self.alone = sources, defaults or {}, alone
         self.shelf = Shelf(COMPUTE)
 
     def close(self) -> None:
@@ -123,7 +127,11 @@ class Live:
         address = request.client.host if request.client else ""
         try:
             reader = self.shelf.reader(
-                (tab, *sorted(whole.items())), lambda: source(query), size_of(whole), address
+                (tab, *sorted(whole.items())),
+                lambda: source(query),
+                size_of(whole),
+                address,
+                tab in self.alone,
             )
         except Full as error:
             return Response(sentence(error), 503, {"Retry-After": "60"})

@@ -4,8 +4,9 @@ Shortest remaining processing time first minimises the mean time to the end (Sch
 what is small never waits for what is large. Alone it would starve the large ones: a part of the
 time goes to whoever has waited longest for a step.
 
-Two bounds keep the machine usable: so many runs at most hold a place, and so many long ones. A
-place is taken in the moment in which it is asked for, under a lock, and held until it is given up.
+Bounds keep the machine usable: so many runs at most hold a place, so many long ones, and so many
+of those that are computed one after the other (trainings). A place is taken in the moment in which
+it is asked for, under a lock, and held until it is given up.
 """
 
 import atexit
@@ -21,6 +22,7 @@ from mldemo.machine import release_memory
 MOST, MOST_LONG = 80, 20  # runs that hold a place, and long ones among them
 LONG = 1e7  # pixel evaluations of a long run: some six seconds of a core
 SECONDS = 120.0  # of computing, after which a run is ended
+MOST_ALONE, ALONE_SECONDS = 4, 300.0  # the same for runs that are computed one after the other
 PATIENCE = 5.0  # who waits longer for a step than this may get one out of turn,
 AGED_SHARE = 0.25  # as long as such steps take no more than this, relative to the others
 RATE = 6e-7  # seconds of a pixel evaluation, until some have been measured
@@ -40,6 +42,7 @@ class Task:
     deliver: called there with each item.
     finish: called there once, after the last item, with the exception that ended the run or None.
     ready: whether another item is wanted yet.
+    alone: of such runs, those that entered later wait for the end of the first.
     """
 
     def __init__(
@@ -50,10 +53,13 @@ class Task:
         deliver: Callable[[Any], None],
         finish: Callable[[Exception | None], None],
         ready: Callable[[], bool],
+        alone: bool = False,
     ) -> None:
+        self.alone, self.most_seconds = alone, ALONE_SECONDS if alone else SECONDS
         self.items, self.work, self.total = items, work, total
         self.deliver, self.finish, self.ready = deliver, finish, ready
-        self.done, self.spent, self.served = 0, 0.0, time.monotonic()
+        self.done, self.spent = 0, 0.0
+        self.entered = self.served = time.monotonic()
         self.busy = self.over = self.left = False
 
     @property
@@ -75,12 +81,9 @@ class Task:
         self.done += 1
         if item is _END:
             self.finish(None)
-        elif self.spent > SECONDS and self.done < self.total:
-            self.finish(
-                ValueError(
-                    f"stopped after {SECONDS:g} s: lower resolution, steps or count to see the end"
-                )
-            )
+        elif self.spent > self.most_seconds and self.done < self.total:
+            told = f"stopped after {self.most_seconds:g} s"
+            self.finish(ValueError(f"{told}: lower resolution, steps or count to see the end"))
         else:
             return True
         return False
@@ -136,6 +139,11 @@ class Schedule:
                     f"{self.most_long} long runs are under way or waiting here, and no more may "
                     "wait: lower resolution, steps or count, or try again in a minute"
                 )
+            if task.alone and sum(t.alone and not t.over for t in self._tasks) >= MOST_ALONE:
+                raise Full(
+                    f"one training is under way here, {MOST_ALONE - 1} wait for its end, and no "
+                    "more may wait: watch the recorded one, or try again in some minutes"
+                )
             self._tasks.append(task)
             self._wake()
 
@@ -158,8 +166,14 @@ class Schedule:
     def line(self, task: Task) -> tuple[int, float]:
         """A run's place among those that are computed, from 1, and seconds before its turn."""
         with self._changed:
-            others = [t.remaining for t in self._tasks if t is not task and not t.over]
-            before = [work for work in others if work <= task.remaining]
+            others = [t for t in self._tasks if t is not task and not t.over]
+            if task.alone:  # who came later waits for it
+                others = [t for t in others if not t.alone or t.entered < task.entered]
+            before = [
+                t.remaining
+                for t in others
+                if t.remaining <= task.remaining or (t.alone and task.alone)
+            ]
             return 1 + len(before), sum(before) * self.rate / self.threads
 
     def iterate(self, items: Iterator[Any], work: float, total: int) -> Iterator[Any]:
@@ -213,7 +227,9 @@ class Schedule:
         self._changed.notify_all()
 
     def _next(self) -> tuple[Task, bool] | None:
-        ready = [t for t in self._tasks if not t.busy and not t.over and t.ready()]
+        first = next((t for t in self._tasks if t.alone and not t.over), None)
+        here = [t for t in self._tasks if t is first or not t.alone]
+        ready = [t for t in here if not t.busy and not t.over and t.ready()]
         if not ready:
             return None
         longest = min(ready, key=lambda t: t.served)

@@ -29,7 +29,14 @@ log = logging.getLogger(__name__)
 class Run:
     """One computation, its records so far, and those who read it. Belongs to one event loop."""
 
-    def __init__(self, shelf: "Shelf", key: Key, items: Iterator[Record], work: float) -> None:
+    def __init__(
+        self,
+        shelf: "Shelf",
+        key: Key,
+        items: Iterator[Record],
+        work: float,
+        alone: bool = False,
+    ) -> None:
         self.shelf, self.key = shelf, key
         self.loop, self.news = asyncio.get_running_loop(), asyncio.Event()
         self.first, self.records, self.size = 0, list[bytes](), 0
@@ -37,7 +44,7 @@ class Run:
         self.readers: set[Reader] = set()
         self.furthest = 0
         encoded = self._encoded(items)
-        self.task = Task(encoded, work, 3, self._deliver, self.end, self._ready)
+        self.task = Task(encoded, work, 3, self._deliver, self.end, self._ready, alone)
 
     # ------------------------------------------------------------ on a compute thread
     def _encoded(self, items: Iterator[Record]) -> Iterator[bytes]:
@@ -46,7 +53,7 @@ class Run:
             for meta, arrays in items:
                 if meta.get("kind") == "head":  # it says how many frames there will be
                     heads += 1
-                    more = int(meta.get("steps", 0)) + 2
+                    more = int(meta.get("records", meta.get("steps", 0))) + 2
                     self.task.total = more + 1 if heads == 1 else self.task.total + more
                 self.failed |= meta.get("kind") == "error"
                 yield encode(meta, arrays)
@@ -154,23 +161,34 @@ class Shelf:
         self._finished: OrderedDict[Key, list[bytes]] = OrderedDict()
 
     def reader(
-        self, key: Key, items: Callable[[], Iterator[Record]], work: float, address: str
+        self,
+        key: Key,
+        items: Callable[[], Iterator[Record]],
+        work: float,
+        address: str,
+        alone: bool = False,
     ) -> Reader:
         """A reader of the run with this key, from its first record; raises `Full`.
 
         items: makes the records if nobody computes them yet; what it raises is passed on.
+        alone: whether it waits for the end of such runs before it (`schedule.Task`).
         """
         if len(self.readers) >= MOST_READERS:
             raise Full(f"{MOST_READERS} pages are served at once, and no more: try again soon")
         run = self._runs.get(key)
         if run is None or run.first > 0 or run.loop is not asyncio.get_running_loop():
-            run = self._new(key, items, work, address)
+            run = self._new(key, items, work, address, alone)
         reader = Reader(run, address)
         self.readers.add(reader)
         return reader
 
     def _new(
-        self, key: Key, items: Callable[[], Iterator[Record]], work: float, address: str
+        self,
+        key: Key,
+        items: Callable[[], Iterator[Record]],
+        work: float,
+        address: str,
+        alone: bool,
     ) -> Run:
         done = self._finished.get(key)
         if done is not None:
@@ -183,7 +201,7 @@ class Shelf:
                 f"{MOST_OF_ADDRESS} runs of your address are under way or waiting, and no more "
                 "may wait: try again in a minute"
             )
-        run = Run(self, key, items(), work)
+        run = Run(self, key, items(), work, alone)
         self.compute.enter(run.task)
         self._runs[key] = run
         return run
