@@ -166,6 +166,37 @@ def test_a_thousand_hostile_calls(fuzzed: tuple[Served, Path]) -> None:
     assert served.memory() < memory + 30
 
 
+DEEP = b'{"a":' * 300 + b"1" + b"}" * 300
+MCP = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+FORM = {"Content-Type": "multipart/form-data; boundary=" + "x" * 10_000}
+KNOWN: list[tuple[str, str, bytes, dict[str, str], int]] = [  # each was a 500 and a traceback
+    ("POST", "/gradio_api/component_server", b'{"component_id": 1, "fn_name": "x"}', {}, 404),
+    ("GET", "/assets/" + "x" * 5000, b"", {}, 414),
+    ("GET", "/gradio_api/proxy=%00", b"", {}, 404),
+    ("GET", "/gradio_api/proxy=http://[::1", b"", {}, 404),
+    ("POST", "/gradio_api/upload", b"--x", FORM, 404),
+    ("POST", "/gradio_api/mcp/", b"\xff", MCP, 400),
+    ("POST", "/gradio_api/mcp/", DEEP, MCP, 400),
+    ("GET", "/", b"", {"X-Forwarded-Host": "evil.com"}, 400),
+]
+
+
+def test_calls_that_once_failed(fuzzed: tuple[Served, Path]) -> None:
+    """Each gets its status; so does every function of the page that is a script alone."""
+    served, log = fuzzed
+    before = len(log.read_text(errors="replace"))
+    with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as client:
+        for method, path, body, headers, status in KNOWN:
+            answer = client.request(method, path, content=body, headers=headers)
+            assert answer.status_code == status, (method, path[:60], answer.text[:200])
+        scripts = [d["id"] for d in client.get("/config").json()["dependencies"] if d["js"]]
+        assert len(scripts) > 10
+        for index in scripts:
+            asked = {"data": [], "fn_index": index, "session_hash": "a"}
+            assert client.post("/gradio_api/queue/join", json=asked).status_code == 404, index
+    assert len(log.read_text(errors="replace")) < before + 2000
+
+
 def test_large_slow_and_silent_connections_end(fuzzed: tuple[Served, Path]) -> None:
     """100 MB announced or sent, headers and bodies that drip, sockets that say nothing."""
     served, log = fuzzed

@@ -43,8 +43,8 @@ class Source:
         finally:
             self.closed = True
 
-    def reader(self, shelf: Shelf, key: Any = "run", address: str = "a") -> Reader:
-        return shelf.reader((key,), self.records, 1e3, address)
+    def reader(self, shelf: Shelf, key: Any = "run", address: str = "a", page: str = "") -> Reader:
+        return shelf.reader((key,), self.records, 1e3, address, page=page)
 
 
 def drained() -> None:
@@ -178,6 +178,25 @@ def test_one_address_holds_a_class_and_no_more(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(Full, match="3 runs of your address"):
             source.reader(shelf, 3)
         held.append(source.reader(shelf, 3, address="b"))
+        for reader in held:
+            reader.close()
+
+    in_loop(work)
+
+
+def test_one_page_follows_so_many_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal ones count; other pages of its address, and who names none, go on."""
+    monkeypatch.setattr(shared, "MOST_OF_PAGE", 3)
+    source = Source()
+
+    async def work(shelf: Shelf) -> None:
+        held = [source.reader(shelf, key, page="p") for key in (0, 1, 1)]
+        with pytest.raises(Full, match="this page follows 3 runs, and no more at once: stop one"):
+            source.reader(shelf, 0, page="p")
+        held += [source.reader(shelf, 0, page=page) for page in ("q", "", "", "", "")]
+        held.append(source.reader(shelf, 0, "b", page="p"))
+        held.pop(0).close()
+        held.append(source.reader(shelf, 2, page="p"))
         for reader in held:
             reader.close()
 

@@ -1,6 +1,7 @@
 """Many visitors at once, rude ones, ones that leave: what stays behind, and who is served."""
 
 import os
+import re
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from ui import PATIENCE, browser, serve
 
 from mldemo.ui.server.live import UNREAD_SECONDS
 from mldemo.ui.server.schedule import MOST_LONG
+from mldemo.ui.server.shared import MOST_OF_PAGE
 from mldemo.ui.wire import decode
 
 __all__ = ["browser"]
@@ -194,6 +196,34 @@ def test_reload_and_close_stop_the_work(served: Served, browser: Browser) -> Non
     page.reload()
     page.wait_for_function(begun, arg=player)
     assert served.work() > 0.05
+    context.close()
+    assert served.idles()
+
+
+def test_a_page_names_itself_and_follows_so_many_runs(served: Served, browser: Browser) -> None:
+    """One more gets a sentence, which the page shows; another page goes on."""
+    context = browser.new_context()
+    page, other = context.new_page(), context.new_page()
+    names, query = list[str](), "n=16&steps=4&count=1"
+    url = f"{served.url}/?tab=watch&{query}"
+    for one in (page, other):
+        one.set_default_timeout(PATIENCE)
+        with one.expect_request("**/mldemo/live/watch*") as asked:
+            one.goto(url)
+        names.append(asked.value.headers["x-page"])
+        one.wait_for_selector("#tab-watch .md-player[data-mode=live][data-state=finished]")
+    assert len(set(names)) == 2 and all(re.fullmatch(r"[\d-]{5,40}", name) for name in names)
+    with ExitStack() as stack:
+        for _ in range(MOST_OF_PAGE):
+            headers, live = {"X-Page": names[0]}, f"{served.url}/mldemo/live/watch?{LASTING}"
+            answer = stack.enter_context(httpx.stream("GET", live, headers=headers, timeout=60))
+            assert answer.status_code == 200
+        page.click("#watch-start")
+        alert = page.wait_for_selector("#tab-watch .md-alert:visible")
+        assert alert and f"this page follows {MOST_OF_PAGE} runs" in alert.inner_text()
+        other.evaluate("document.querySelector('#tab-watch .md-player').dataset.mode = ''")
+        other.click("#watch-start")
+        other.wait_for_selector("#tab-watch .md-player[data-mode=live][data-state=finished]")
     context.close()
     assert served.idles()
 

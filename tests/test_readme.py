@@ -96,6 +96,17 @@ def test_links_lead_somewhere(page: Path) -> None:
         read_all(tab.fields, {key: value for key, value in query.items() if key not in view})
 
 
+def test_the_bounds_of_serving_are_those_of_the_code() -> None:
+    from mldemo.machine import MOST_AT_ONCE
+    from mldemo.ui.server.schedule import MOST, MOST_LONG
+    from mldemo.ui.server.shared import MOST_OF_ADDRESS, MOST_OF_PAGE
+
+    words = " ".join(read(ROOT / "mldemo" / "ui" / "server" / "README.md").split())
+    assert f"{MOST} hold a place, {MOST_OF_ADDRESS} of them from one address" in words
+    assert f"{MOST_LONG} of them long; a page follows {MOST_OF_PAGE}" in words
+    assert MOST_AT_ONCE == 4 and "Four runs at most are computed at a time" in words
+
+
 def test_the_tables_of_studies_are_those_of_their_records() -> None:
     """Every row of `recipe` and `multilevel`, and no other."""
     studies = ROOT / "mldemo" / "studies"

@@ -121,20 +121,48 @@ def test_gradios_variables_and_a_proxy_for_the_outside() -> None:
             assert "MLDEMO_HOSTS" in answer.text
 
 
-def test_an_ipv6_address() -> None:
+def own_address() -> str:
+    """An address of this machine that is not its loopback, if it has one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            return "127.0.0.2"
+        return probe.getsockname()[0]
+
+
+@pytest.mark.parametrize("host", ["::1", own_address()], ids=["IPv6", "of the machine"])
+def test_one_address_of_this_machine(host: str) -> None:
     port = free_port()
-    url = f"http://[::1]:{port}"
-    words = ("app.py", "--device", "cpu", "--host", "::1", "--port", str(port))
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    words = ("app.py", "--device", "cpu", "--host", host, "--port", str(port))
     with started(sys.executable, *words, url=url):
         assert ends(url)
 
 
-@pytest.mark.parametrize("way", ["launch", "mount"])
-def test_the_page_without_app_py_as_main(way: str, tmp_path: Path) -> None:
-    """`demo.launch()` and a mount in somebody's own application: page, files, live runs."""
+@pytest.mark.parametrize("way", ["launch", "mount", "notebook"])
+def test_the_page_without_app_py_as_main(way: str) -> None:
+    """`demo.launch()`, a mount in somebody's own application, a notebook's cell that ran twice.
+
+    Page, files and live runs are there. A notebook's kernel has an event loop that runs already.
+    """
     port = free_port()
     program = {
         "launch": f"import app; app.demo.launch(server_port={port})",
+        "notebook": f"""
+import asyncio
+
+async def kernel():
+    import app
+    async def cell(port):
+        app.demo.launch(server_port=port, inline=False, prevent_thread_lock=True, quiet=True)
+    await cell({free_port()})
+    app.demo.close()
+    await cell({port})
+    await asyncio.sleep(600)
+
+asyncio.run(kernel())
+""",
         "mount": f"""
 import app, fastapi, gradio, uvicorn
 own = gradio.mount_gradio_app(fastapi.FastAPI(), app.demo, "/inner/demo")

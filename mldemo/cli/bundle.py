@@ -60,7 +60,10 @@ def bundle(device: str, folder: Path) -> None:
 @click.option("--visitors", default=60, show_default=True, help="class: how many at once")
 @click.option("--equal", is_flag=True, help="class: all ask for the same run")
 @click.option("--greedy", default=0, show_default=True, help="class: beside so many long runs")
-def bench(what: str, device: str, folder: Path, visitors: int, equal: bool, greedy: int) -> None:
+@click.option("--tries", default=1, show_default=True, help="class: so many classes in turn")
+def bench(
+    what: str, device: str, folder: Path, visitors: int, equal: bool, greedy: int, tries: int
+) -> None:
     """Measure speed as JSON lines: ours beside a peer's, the app in a browser, a class at once."""
     from mldemo.studies import bench as benchmarks
     from mldemo.studies import bench_app, bench_class
@@ -71,7 +74,7 @@ def bench(what: str, device: str, folder: Path, visitors: int, equal: bool, gree
         "training": partial(benchmarks.training, chosen),
         "sampling": partial(benchmarks.sampling, chosen, folder),
         "app": partial(bench_app.app, folder),
-        "class": partial(bench_class.together, folder, visitors, equal, greedy),
+        "class": partial(bench_class.together, folder, visitors, equal, greedy, tries),
     }
     for row in rows[what]():
         say(row)

@@ -1,6 +1,7 @@
 """A class at once: the real app on this machine, and as many visitors as sit in a room.
 
-Visitors are connections that read a default run of the tab Watch to its end, all started together.
+Visitors are connections that read a default run of the tab Watch to its end, all started together;
+with several tries, so many such groups come one after the other.
 """
 
 import asyncio
@@ -16,18 +17,23 @@ from mldemo.request import Request
 from mldemo.store.checkpoints import BUNDLE
 from mldemo.studies.bench_app import served
 
-MOST_VISITORS, MOST_GREEDY = 1000, 100
+MOST_VISITORS, MOST_GREEDY, MOST_TRIES = 1000, 100, 100
 SETTLE_SECONDS, PATIENCE_SECONDS = 3.0, 300.0
 GREEDY = "n=128&count=16&sampler=heun&steps=100"
 
 
 def together(
-    folder: Path = BUNDLE, visitors: int = 60, equal: bool = False, greedy: int = 0
+    folder: Path = BUNDLE,
+    visitors: int = 60,
+    equal: bool = False,
+    greedy: int = 0,
+    tries: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """Serve the app on loopback and let `visitors` ask for a run in the same moment.
 
-    equal: all ask for the same run, else each for a seed of its own.
+    equal: all of a try ask for the same run, else each for a seed of its own.
     greedy: so many connections ask for the longest runs all the while, from 2 s before.
+    tries: how many times in turn; the figures are of all visitors together.
 
     Rows: seconds to the first frame and to the end (median, p90, max), visitors served with every
     frame, refused and lost; seconds of one core that the app used; resident memory of the app
@@ -38,18 +44,23 @@ def together(
     for name, value, low, high in (
         ("visitors", visitors, 1, MOST_VISITORS),
         ("greedy", greedy, 0, MOST_GREEDY),
+        ("tries", tries, 1, MOST_TRIES),
     ):
         if not low <= value <= high:
             raise ValueError(f"{name} must be from {low} to {high}, got {value}")
     with served(folder) as app:
-        seeds = [1000 if equal else 1000 + i for i in range(visitors)]
-        asyncio.run(_visits(app.url, [1], 0))  # the network is loaded, caches are warm
+        groups = [
+            [1000 * (1 + try_) + (0 if equal else i) for i in range(visitors)]
+            for try_ in range(tries)
+        ]
+        asyncio.run(_visits(app.url, [[1]], 0))  # the network is loaded, caches are warm
         before, used = app.megabytes(), app.core_seconds()
-        visits = asyncio.run(_visits(app.url, seeds, greedy))
+        visits = asyncio.run(_visits(app.url, groups, greedy))
         after, used = app.megabytes(), app.core_seconds() - used
         time.sleep(SETTLE_SECONDS)
         settled = app.megabytes()
-    what = {"bench": "class", "visitors": visitors, "equal": equal, "greedy": greedy}
+    what = {"bench": "class", "visitors": visitors, "equal": equal}
+    what |= {"greedy": greedy, "tries": tries}
     whole = [v for v in visits if v["frames"] == Request.steps + 1]
     for name in ("first", "end"):
         seconds = np.array([v[name] for v in whole] or [np.nan])
@@ -57,22 +68,24 @@ def together(
         row = {k: round(float(v), 3) for k, v in zip(("median", "p90", "max"), found, strict=True)}
         yield {**what, "what": f"seconds_to_{name}", **row}
     refused = sum(v["refused"] for v in visits)
-    counts = {"served": len(whole), "refused": refused, "lost": visitors - len(whole) - refused}
+    counts = {"served": len(whole), "refused": refused, "lost": len(visits) - len(whole) - refused}
     yield {**what, "what": "visits", **counts}
     yield {**what, "what": "core_seconds", "all": round(used, 2)}
     memory = {"before": before, "after": after, "left": settled - before}
     yield {**what, "what": "megabytes", **{k: round(v, 1) for k, v in memory.items()}}
 
 
-async def _visits(url: str, seeds: list[int], greedy: int) -> list[dict[str, Any]]:
-    """What each visitor saw."""
+async def _visits(url: str, groups: list[list[int]], greedy: int) -> list[dict[str, Any]]:
+    """What each visitor saw, group after group."""
     import httpx
 
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS, limits=limits) as client:
         loops = [asyncio.create_task(_greedy(client, seed)) for seed in range(greedy)]
         await asyncio.sleep(2.0 if greedy else 0.0)
-        visits = await asyncio.gather(*(_visit(client, seed) for seed in seeds))
+        visits = []
+        for seeds in groups:
+            visits += await asyncio.gather(*(_visit(client, seed) for seed in seeds))
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)

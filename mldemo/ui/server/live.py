@@ -27,6 +27,7 @@ READ_SECONDS = 600.0  # and one that is not at the end after so long
 PACE = 1 / 60  # frames come no faster than a screen shows them
 QUIET_SECONDS = 0.3  # a run that begins within this has not waited
 LONGEST_QUERY = 2000
+PAGE_HEADER = "X-Page"  # by which `stream.js` says which page asks
 COMPUTE = Schedule()
 log = logging.getLogger(__name__)
 
@@ -124,14 +125,12 @@ class Live:
             return Response(f"the query is longer than {LONGEST_QUERY} characters", 414)
         query = dict(request.query_params)
         whole = {**self.defaults.get(tab, {}), **query}
+        key, work = (tab, *sorted(whole.items())), size_of(whole)
         address = request.client.host if request.client else ""
+        page = request.headers.get(PAGE_HEADER, "")[:40]
         try:
             reader = self.shelf.reader(
-                (tab, *sorted(whole.items())),
-                lambda: source(query),
-                size_of(whole),
-                address,
-                tab in self.alone,
+                key, lambda: source(query), work, address, tab in self.alone, page
             )
         except Full as error:
             return Response(sentence(error), 503, {"Retry-After": "60"})

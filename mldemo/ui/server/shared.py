@@ -23,6 +23,7 @@ KEPT = 256 * 2**20  # bytes of all runs, beyond which each may keep no more than
 KEPT_EACH = 4 * 2**20
 MOST_READERS = 512
 MOST_OF_ADDRESS = 64  # different runs; a whole class sits behind one address
+MOST_OF_PAGE = 16  # runs, equal or not; each of its tabs shows one
 log = logging.getLogger(__name__)
 
 
@@ -121,8 +122,8 @@ class Run:
 class Reader:
     """One reader's place in a run."""
 
-    def __init__(self, run: Run, address: str) -> None:
-        self.run, self.address, self.position = run, address, 0
+    def __init__(self, run: Run, address: str, page: str = "") -> None:
+        self.run, self.address, self.page, self.position = run, address, page, 0
         run.readers.add(self)
 
     def take(self) -> bytes | None:
@@ -167,18 +168,27 @@ class Shelf:
         work: float,
         address: str,
         alone: bool = False,
+        page: str = "",
     ) -> Reader:
         """A reader of the run with this key, from its first record; raises `Full`.
 
         items: makes the records if nobody computes them yet; what it raises is passed on.
         alone: whether it waits for the end of such runs before it (`schedule.Task`).
+        page: the name that a page has given itself, "" for whoever has none.
         """
         if len(self.readers) >= MOST_READERS:
             raise Full(f"{MOST_READERS} pages are served at once, and no more: try again soon")
+        if page and sum((r.address, r.page) == (address, page) for r in self.readers) >= (
+            MOST_OF_PAGE
+        ):
+            raise Full(
+                f"this page follows {MOST_OF_PAGE} runs, and no more at once: "
+                "stop one, or wait for its end"
+            )
         run = self._runs.get(key)
         if run is None or run.first > 0 or run.loop is not asyncio.get_running_loop():
             run = self._new(key, items, work, address, alone)
-        reader = Reader(run, address)
+        reader = Reader(run, address, page)
         self.readers.add(reader)
         return reader
 
@@ -239,6 +249,6 @@ class Shelf:
         """Nobody reads this run any more."""
         self.compute.leave(run.task)
         self.kept -= run.size
-        run.size = 0
+        run.size, run.records = 0, []  # run and task know each other: they go when Python collects
         if self._runs.get(run.key) is run:
             del self._runs[run.key]

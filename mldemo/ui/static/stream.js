@@ -1,6 +1,7 @@
 // Records as wire.py writes them: from a live run, or from a file that holds one.
 const MAGIC = "MLDEMO3\n", KINDS = { u1: Uint8Array, f4: Float32Array };
 const words = new TextDecoder();
+const PAGE = crypto.getRandomValues(new Uint32Array(3)).join("-"); // it may follow so many runs
 
 function parse(buffer) { // the bytes behind a record's length
   const length = new DataView(buffer).getUint32(0, true);
@@ -35,10 +36,11 @@ class Bytes { // what has arrived and is not yet read
 }
 
 export async function* records(url, signal) {
-  const answer = await fetch(url, { signal });
+  const recorded = url.pathname.endsWith(".bin"), headers = recorded ? {} : { "X-Page": PAGE };
+  const answer = await fetch(url, { signal, headers });
   if (!answer.ok) throw Error((await answer.text()).slice(0, 400) || answer.statusText);
   const reader = answer.body.getReader(), bytes = new Bytes();
-  let need = null, begun = !url.pathname.endsWith(".bin");
+  let need = null, begun = !recorded;
   for (;;) {
     const { done, value } = await reader.read();
     if (done) break;
