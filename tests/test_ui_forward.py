@@ -81,7 +81,7 @@ def test_it_dissolves_under_every_prior_and_comes_back(page: Page, app: str) -> 
     assert names == ["standard", "laplacian", "bessel", "fno", "combined", "matched"]
     at_step(page, 12)
     noisy = [
-        pixels(page, f".md-every figure:nth-child({i}) canvas").astype(float) for i in range(1, 7)
+        pixels(page, f".md-every figure:nth-of-type({i}) canvas").astype(float) for i in range(1, 7)
     ]
     for i, one in enumerate(noisy):
         assert np.abs(one - clean[0]).mean() > 5
@@ -305,3 +305,38 @@ def test_the_region_is_painted_only_where_it_counts(page: Page, app: str) -> Non
     page.locator("#forward-kind").get_by_label("dissolve, then denoise").check()
     after(page, run)
     np.testing.assert_array_equal(pixels(page, ".md-pad"), plain)
+
+
+def test_a_pinned_run_passes_the_same_times(page: Page, app: str) -> None:
+    """Going up beside going up; with the drawing that it was given, which the link holds too."""
+    show(page, app, "&count=1&steps=5&n=16&t=0.9&seed=2")
+    first = runs(page)
+    page.click(f"{TAB} .md-pad-new")
+    box = page.locator(f"{TAB} .md-pad").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.2 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.8 * box["height"], steps=12)
+    page.mouse.up()
+    after(page, first)
+    alone = {}
+    for step in (0, 6, 12, 17):
+        at_step(page, step)
+        alone[step] = pixels(page, ".md-x")
+    page.click(f"{TAB} .md-pin")
+    second = runs(page)
+    page.click(f"{TAB} .md-pad-digit")
+    after(page, second)
+    assert "pinned: own picture" in page.inner_text(f"{TAB} .md-beside figcaption >> nth=0")
+
+    def beside() -> None:
+        for step, pictures in alone.items():
+            at_step(page, step)
+            np.testing.assert_array_equal(pixels(page, ".md-beside-x"), pictures)
+
+    beside()
+    query = link(page)
+    page.goto("about:blank")
+    page.goto(f"{app}/?" + "&".join(f"{k}={v}" for k, v in query.items()))
+    page.wait_for_selector(f"{DONE}[data-pinned=true]")
+    beside()

@@ -8,10 +8,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Page
-from ui import PATIENCE, app, browser, page
+from ui import PATIENCE, Tab, app, browser, page
 
 __all__ = ["app", "browser", "page"]
 STATIC = Path(__file__).resolve().parents[1] / "mldemo" / "ui" / "static"
@@ -74,15 +75,15 @@ def test_links_and_conditions_fit_the_tabs(step: dict[str, Any]) -> None:
     tab = tabs[step["tab"]]
     values = read_all(tab.fields, query)
     assert step["until"]["tab"] == step["tab"]
-    wishes = step["until"].get("values", {})
-    assert set(wishes) <= {f.name for f in tab.fields} | VIEW_STATE
-    for name, wish in wishes.items():
-        if isinstance(wish, list):
+    conditions = step["until"].get("values", {})
+    assert set(conditions) <= {f.name for f in tab.fields} | VIEW_STATE
+    for name, condition in conditions.items():
+        if isinstance(condition, list):
             field = next(f for f in tab.fields if f.name == name)
-            assert all(field.read(v) for v in wish)
-            assert str(values[name]) not in wish
-        elif "starts" not in wish:
-            assert not wish.get("least", -inf) <= values[name] <= wish.get("most", inf)
+            assert all(field.read(v) for v in condition)
+            assert str(values[name]) not in condition
+        elif "starts" not in condition:
+            assert not condition.get("least", -inf) <= values[name] <= condition.get("most", inf)
 
 
 # ---------------------------------------------------------------- figures in the texts
@@ -197,6 +198,54 @@ def test_guess_try_answer_and_a_reload(app: str, page: Page) -> None:
     page.click(".md-lesson-over")
     assert page.get_attribute("#tab-learn .md-player", "data-lesson") == "white-noise"
     assert page.evaluate("localStorage.getItem('mldemo-lessons')") == "{}"
+
+
+COMPARED = {  # lesson -> (control, its value, grid of the pinned run, words of the difference)
+    "one-function": ("#watch-n", "64", 16, "16²"),
+    "beyond-linear": ("#watch-score", "learned", 32, "exact score of a Gaussian"),
+    "dissolve": ("#forward-t", "0.8", 32, "up to t = 0.2"),
+}
+
+
+@pytest.mark.parametrize("lesson", COMPARED)
+def test_a_lesson_compares_with_a_pinned_run(app: str, page: Page, lesson: str) -> None:
+    """The first run stays beside the second, under one playhead; then the page has seen it."""
+    control, value, n, difference = COMPARED[lesson]
+    opened(page, app, f"lesson={lesson}")
+    guess(page, 0)
+    assert "pinned" in page.inner_text("#tab-learn .md-lesson-task")
+    page.click(".md-lesson-open")
+    ident = STEPS[lesson]["tab"]
+    tab = Tab.shown(page, ident)
+    root = tab.root
+    page.wait_for_selector(f"{root}[data-state=finished][data-pinned=true]")
+    tab.end()
+    first = {"End": tab.pictures("x0", n)}
+    page.keyboard.press("Home")
+    tab.at(0)
+    first["Home"] = tab.pictures("x0", n)
+    page.wait_for_timeout(1000)
+    assert page.inner_text(".md-guide-seen") == ""
+    run = tab.facts()["run"]
+    if ident == "forward":
+        box = page.locator(control).get_by_role("spinbutton")
+        box.fill(value)
+        box.press("Tab")
+    else:
+        page.locator(control).get_by_label(value, exact=True).check()
+    page.wait_for_selector(f'{root}[data-state=finished]:not([data-run="{run}"])')
+    tab.end()
+    page.wait_for_selector(".md-guide-seen:not(:empty)")
+    for key, pictures in first.items():
+        page.focus(root)
+        page.keyboard.press(key)
+        tab.at(0 if key == "Home" else int(page.get_attribute(f"{root} .md-range", "max") or 0))
+        np.testing.assert_array_equal(tab.pictures("beside-x0", n), pictures)
+    caption = page.inner_text(f"{root} .md-beside figcaption >> nth=0")
+    assert f"pinned: {difference}" in caption
+    page.click(f"{root} .md-pin")  # nothing is beside it now: no comparison, and it says so
+    assert page.get_attribute(root, "data-pinned") == "false"
+    assert page.locator(f"{root} .md-beside:visible").count() == 0
 
 
 def test_the_panel_by_keyboard_alone(app: str, page: Page) -> None:

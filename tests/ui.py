@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -109,8 +110,18 @@ class Tab:
     """One tab of an open page."""
 
     def __init__(self, page: Page, app: str, ident: str, query: str = "") -> None:
-        self.page, self.root = page, f"#tab-{ident} .md-player"
         page.goto(f"{app}/?tab={ident}&{query}")
+        self._take(page, ident)
+
+    @classmethod
+    def shown(cls, page: Page, ident: str) -> Self:
+        """The tab of a page that is already open."""
+        tab = cls.__new__(cls)
+        tab._take(page, ident)
+        return tab
+
+    def _take(self, page: Page, ident: str) -> None:
+        self.page, self.root = page, f"#tab-{ident} .md-player"
         page.wait_for_selector(f"{self.root}[data-step]")
 
     def facts(self) -> dict[str, str]:

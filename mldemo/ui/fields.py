@@ -15,6 +15,7 @@ import gradio as gr
 from gradio.components import Component
 
 from mldemo.space.streams import LARGEST_SEED
+from mldemo.ui.terms import TERMS
 
 LARGEST_EXACT = 2**53 - 1  # whole numbers that JavaScript can hold
 
@@ -191,12 +192,8 @@ class Unseen:
 def seed_field(default: int = 7, *, lesser: bool = False) -> Whole:
     """The seed, as far as JavaScript can hold it exactly."""
     assert LARGEST_EXACT < LARGEST_SEED
-    why = (
-        "The number of the random function. One seed is one function, on every grid: keep it and "
-        "change something else, and you see what that does. The dice choose another."
-    )
     bounds = (0, LARGEST_EXACT)
-    return Whole("seed", "Seed", default, *bounds, slider=False, why=why, lesser=lesser)
+    return Whole("seed", "Seed", default, *bounds, slider=False, why=TERMS["seed"], lesser=lesser)
 
 
 def read_all(fields: Sequence[Field | Unseen], query: Mapping[str, str]) -> dict[str, Any]:

@@ -118,6 +118,7 @@ def spec_of(tab: Tab) -> dict[str, Any]:
         "tab": tab.id,
         "eager": tab.eager,
         "fields": [f.spec() for f in tab.fields],
+        "unseen": [u.name for u in tab.unseen],
         "props": tab.props,
     }
 

@@ -17,6 +17,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mldemo.ui.tab import STATIC, UI, Tab, base, spec_of, template
+from mldemo.ui.terms import TERMS
 
 LOOKS = ("player", "opening")
 EVERYWHERE = ("screen", "column", "learn")  # looks that must not get gradio's prefix
@@ -44,14 +45,17 @@ def title() -> str:
 
 
 def links(facts: dict[str, str]) -> str:
-    """What every page wants soon: icon, looks, the players' scripts, `facts` of the lessons."""
+    """What every page wants soon: icon, looks, the players' scripts, `facts` and terms."""
     scripts = (f'<link rel="modulepreload" href="{base()}{m}">' for m in modules("static/page.js"))
     looks = (f'<link rel="stylesheet" href="{base()}static/{name}.css">' for name in EVERYWHERE)
     names = ("screen", "tour")
     own = (f'<script type="module" src="{base()}static/{name}.js"></script>' for name in names)
     figures = f'<meta name="md-facts" content="{html.escape(json.dumps(facts))}">'
+    words = (
+        f'<meta name="md-terms" content="{html.escape(json.dumps(TERMS, ensure_ascii=False))}">'
+    )
     icon = '<link rel="icon" href="favicon.ico">'
-    return "\n".join([icon, figures, *looks, *scripts, *own])
+    return "\n".join([icon, figures, words, *looks, *scripts, *own])
 
 
 def opening(tab: Tab, title: str) -> str:

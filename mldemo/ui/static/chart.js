@@ -29,6 +29,7 @@ export class Chart {
     if (!this.plan || resized) {
       this.plan = this.layout(player);
       if (!this.plan) return;
+      this.canvas.dataset.axes = [this.plan.label, this.plan.labelY].filter(Boolean).join("; ");
       const [w, h, ratio] = fit(this.canvas);
       if (!w || !h) { this.plan = null; return; }
       this.#standing(player, w, h, ratio);
@@ -70,9 +71,11 @@ export class Chart {
     const size = Math.max(11, Math.min(17, w / ratio / 26)) * ratio;
     this.size = size;
     this.ratio = ratio;
-    this.box = { l: (plan.labelY ? 4.2 : 3.4) * size, r: w - 1.1 * size, t: 0.7 * size, b: h - 3.1 * size };
-    const { box } = this;
     c.font = `${size}px ${ink.font}`;
+    const box = { l: (plan.labelY ? 4.2 : 3.4) * size, r: w - 1.1 * size, b: h - 3.1 * size };
+    const legend = this.#legend(c, box, [...(this.moving?.(player) ?? []), ...plan.curves]);
+    box.t = 0.7 * size + 1.35 * size * legend.rows;
+    this.box = box;
     this.under?.(c, this, player);
     c.fillStyle = ink.ink; c.strokeStyle = ink.grid; c.lineWidth = ratio;
     c.textAlign = "right"; c.textBaseline = "middle";
@@ -99,17 +102,24 @@ export class Chart {
     c.clip();
     for (const curve of plan.curves) this.#curve(c, player, curve);
     c.restore();
-    const named = [...(this.moving?.(player) ?? []), ...plan.curves].filter((k) => k.name);
-    const wide = Math.max(0, ...named.map((k) => c.measureText(k.name).width));
     c.textAlign = "left"; c.textBaseline = "middle";
-    named.forEach((curve, i) => {
-      const y = plan.legendBelow ? box.b - (0.9 + 1.35 * (named.length - 1 - i)) * size
-        : box.t + (0.9 + 1.35 * i) * size;
-      const left = plan.legendLeft ? box.l + 0.6 * size : box.r - wide - 3.2 * size;
-      this.#curve(c, player, { ...curve, pixels: [[left, y], [left + 2.2 * size, y]] });
+    for (const { curve, x, row } of legend.entries) {
+      const y = (0.7 + 1.35 * row) * size;
+      this.#curve(c, player, { ...curve, pixels: [[x, y], [x + 2.2 * size, y]] });
       c.fillStyle = ink.ink;
-      c.fillText(curve.name, left + 2.6 * size, y);
-    });
+      c.fillText(curve.name, x + 2.6 * size, y);
+    }
+  }
+  #legend(c, { l, r }, curves) { // above the curves, which it would hide, in as many rows as it needs
+    const entries = [], { size } = this;
+    let x = l, row = 0;
+    for (const curve of curves.filter(({ name }) => name)) {
+      const wide = 2.6 * size + c.measureText(curve.name).width;
+      if (x > l && x + wide > r) { x = l; row += 1; }
+      entries.push({ curve, x, row });
+      x += wide + 1.2 * size;
+    }
+    return { entries, rows: entries.length ? row + 1 : 0 };
   }
   #curve(c, player, { points, pixels, ink, dash = [], width = 2.4 }) {
     c.strokeStyle = player.ink[ink];

@@ -1,5 +1,7 @@
 // A plain word on a term. Every button `.md-why` says one, in data-why: while it is pointed at or
-// focused, and after a press until the next.
+// focused, and after a press until the next. What has `data-term`, a name of the list in terms.py,
+// gets such a button: a heading, a reading, a group of controls.
+const terms = JSON.parse(document.querySelector('meta[name="md-terms"]')?.content ?? "{}");
 const AWAY = 200; // ms in which the pointer may cross from the button to its words
 const box = document.createElement("div");
 Object.assign(box, { id: "md-why-box", className: "md-player md-why-box", popover: "manual" });
@@ -7,12 +9,22 @@ box.setAttribute("role", "tooltip");
 document.body.append(box);
 let from = null, held = false, later = 0;
 
+export function explain(root) { // a "?" on each of its terms: behind the words in bold, or at the end
+  for (const host of root.querySelectorAll("[data-term]")) {
+    const title = host.querySelector("b"), { name, term } = host.dataset;
+    if (host.querySelector(".md-why")) continue;
+    const button = why(host, name ?? host.getAttribute("aria-label") ?? (title ?? host).textContent.trim(),
+      terms[term] ?? "");
+    title?.after(button);
+  }
+}
 export function why(parent, name, words) { // a "?" at the end of a label
   const button = document.createElement("button");
   Object.assign(button, { type: "button", className: "md-why", textContent: "" });
   button.dataset.why = words;
   button.setAttribute("aria-label", `What is this: ${name}`);
   parent.append(button);
+  return button;
 }
 function say(button) {
   clearTimeout(later);

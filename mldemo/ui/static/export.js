@@ -4,22 +4,34 @@ const MARGIN = 12; // around it, in pixels of the page
 const LAST = 2000; // milliseconds for which an animation shows its end
 
 function compose(player, width) { // every figure of the panels where it stands, with its caption
-  const area = player.root.querySelector(".md-panels"), frame = area.getBoundingClientRect();
-  const scale = width / (frame.width + 2 * MARGIN), out = document.createElement("canvas");
+  const areas = [...player.root.querySelectorAll(".md-panels")].filter((e) => e.offsetParent);
+  const frames = areas.map((area) => area.getBoundingClientRect());
+  const tall = frames.reduce((sum, { height }) => sum + height, MARGIN * (frames.length - 1));
+  const scale = width / (frames[0].width + 2 * MARGIN), out = document.createElement("canvas");
   const ink = getComputedStyle(player.root), ground = getComputedStyle(document.body);
   const what = ["mldemo", player.$("what")?.textContent, ...(player.steps ? [player.told()] : []),
     ...player.remarks.map((words) => words())].filter(Boolean).join(" · "), foot = 26 * scale, edge = MARGIN * scale;
   out.width = width;
-  out.height = Math.round(frame.height * scale + foot + 2 * edge);
+  out.height = Math.round(tall * scale + foot + 2 * edge);
   const c = out.getContext("2d", { willReadFrequently: true });
   c.fillStyle = ground.backgroundColor === "rgba(0, 0, 0, 0)" ? "#fff" : ground.backgroundColor;
   c.fillRect(0, 0, out.width, out.height);
   c.fillStyle = ink.color;
   c.textBaseline = "middle";
+  let top = edge;
+  for (const [i, area] of areas.entries()) {
+    draw(c, area, frames[i], edge, top, scale);
+    top += (frames[i].height + MARGIN) * scale;
+  }
+  c.font = `${13 * scale}px ${ink.fontFamily}`;
+  c.fillText(what, edge, out.height - edge - foot / 2, width - 2 * edge);
+  return out;
+}
+function draw(c, area, frame, left, top, scale) { // what it shows, from this corner on
   for (const e of area.querySelectorAll("canvas, figcaption")) {
     const box = e.getBoundingClientRect();
     if (!box.width) continue;
-    const [x, y] = [edge + (box.left - frame.left) * scale, edge + (box.top - frame.top) * scale];
+    const [x, y] = [left + (box.left - frame.left) * scale, top + (box.top - frame.top) * scale];
     if (e.tagName === "CANVAS") {
       c.imageSmoothingEnabled = getComputedStyle(e).imageRendering !== "pixelated";
       c.drawImage(e, x, y, box.width * scale, box.height * scale);
@@ -32,9 +44,6 @@ function compose(player, width) { // every figure of the panels where it stands,
       c.restore();
     }
   }
-  c.font = `${13 * scale}px ${ink.fontFamily}`;
-  c.fillText(what, edge, out.height - edge - foot / 2, width - 2 * edge);
-  return out;
 }
 
 function caption(c, element, x, y, scale) { // its words one after the other, indices smaller

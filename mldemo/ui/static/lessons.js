@@ -1,5 +1,6 @@
 // What a lesson is: its words, what it waits for, and what this browser remembers of it.
 import { GLOBAL, query, written } from "./address.js";
+import { write as asWord } from "./pin.js";
 import { link, now, shown } from "./tabs.js";
 
 const KEY = "mldemo-lessons", EVERY = 350;
@@ -9,8 +10,8 @@ let loading = null;
 export const load = () => (loading ??= read());
 async function read() {
   const { languages, steps } = await json("lessons.json");
-  const wishes = [query().get("__lang"), navigator.language?.slice(0, 2), languages[0]];
-  const text = await json(`lessons.${wishes.find((w) => languages.includes(w))}.json`);
+  const preferred = [query().get("__lang"), navigator.language?.slice(0, 2), languages[0]];
+  const text = await json(`lessons.${preferred.find((w) => languages.includes(w))}.json`);
   // figures that the texts name in braces: see opening.py
   const facts = JSON.parse(document.querySelector('meta[name="md-facts"]')?.content ?? "{}");
   return { steps, text, facts, progress: new Progress(steps) };
@@ -22,6 +23,7 @@ export function wanted(steps, name = query().get("lesson")) {
 }
 export function address(step) { // where a step is tried; the page's own settings go along
   const out = new URLSearchParams(`tab=${step.tab}&${step.query}&lesson=${step.id}`);
+  if (step.pin) out.set("pin", asWord(Object.fromEntries(new URLSearchParams(step.query))));
   for (const name of GLOBAL)
     if (name !== "lesson" && query().has(name)) out.set(name, query().get(name));
   return written(out);
@@ -29,14 +31,15 @@ export function address(step) { // where a step is tried; the page's own setting
 export const tabTitle = (id) => now().find((tab) => tab.id === id)?.title ?? id;
 
 // ---------------------------------------------------------------- what was done
-function fits(wish, text) {
+function fits(condition, text) {
   if (text === undefined || text === null) return false;
-  if (Array.isArray(wish)) return wish.includes(text);
-  if (wish.starts !== undefined) return text.startsWith(wish.starts);
+  if (Array.isArray(condition)) return condition.includes(text);
+  if (condition.starts !== undefined) return text.startsWith(condition.starts);
   const value = Number(text);
-  return value >= (wish.least ?? -Infinity) && value <= (wish.most ?? Infinity);
+  return value >= (condition.least ?? -Infinity) && value <= (condition.most ?? Infinity);
 }
-const all = (wishes, get) => Object.entries(wishes ?? {}).every(([name, wish]) => fits(wish, get(name)));
+const all = (conditions, get) =>
+  Object.entries(conditions ?? {}).every(([name, condition]) => fits(condition, get(name)));
 function met({ tab, data, values }) {
   const root = document.querySelector(`#tab-${tab} .md-player`);
   if (shown() !== tab || !root) return false;

@@ -1,10 +1,12 @@
 // Where gradio and the page's own scripts meet: tabs appear, controls move, buttons are pressed.
 import { Runner } from "./runner.js";
 import { GLOBAL, query as current } from "./address.js";
+import { explain } from "./explain.js";
 import { dress } from "./lecture.js";
 import { allowed, read, text } from "./fields.js";
 import { choose, ids, isFrozen, link, show, shown, tabOf, thaw, turn, write } from "./tabs.js";
 
+const LONGEST = 4000; // of what a tab keeps in the link: two drawings, one of a pinned run
 const named = (spec, list) => Object.fromEntries(spec.fields.map((f, i) => [f.name, list[i]]));
 
 export function fromUrl(specs) { // gradio calls this once, with every control as output
@@ -30,7 +32,7 @@ export function fromUrl(specs) { // gradio calls this once, with every control a
     }
     const names = new Set([...spec.fields.map((f) => f.name), ...GLOBAL, "tab"]);
     if (spec.tab === active)
-      for (const [key, value] of query) if (!names.has(key)) tab.view[key] = value.slice(0, 1600);
+      for (const [key, value] of query) if (!names.has(key)) tab.view[key] = value.slice(0, LONGEST);
   }
   if (wanted !== null && wanted !== active)
     tabOf(active).notes.push(`The link asks for tab=${wanted.slice(0, 40)}, which must be one of `
@@ -115,4 +117,5 @@ async function make(tab, root, spec) {
     },
   };
   tab.runner = new Runner(root, spec, module, view, link);
+  explain(root);
 }

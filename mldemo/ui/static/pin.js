@@ -1,34 +1,50 @@
 // A finished run that stays beside the next one, under the same playhead.
 import { make } from "./dom.js";
+import { explain } from "./explain.js";
+import { Pictures } from "./pictures.js";
 import { records } from "./stream.js";
+
+const TERMS = { x: "state", x0: "prediction" };
+const SHEETS = { x: "x<sub>t</sub>", x0: "x̂<sub>0</sub>" };
 
 export class Pin {
   kept = null; // {head, frames, words}
+  #sheets;
 
-  // runner: whose runs can be pinned; changed(): it is another one now, or none
-  constructor({ root, player, view, spec }, runner, changed) {
+  // runner: whose runs can be pinned. area, before: where the sheets of the pinned one stand;
+  // pick(frame, name, head): what is drawn there; changed(): it is another one now, or none
+  constructor({ root, player, view, spec }, runner, { area, before = null, pick, changed = () => {} }) {
     Object.assign(this, { root, player, view, runner, changed });
-    this.button = make("button", root.querySelector(".md-badges"), "md-pin", "Pin this run");
-    this.button.type = "button";
-    this.button.title = "Keep this run and see the next one beside it, at the same time t";
-    this.button.setAttribute("aria-pressed", "false");
+    this.#sheets = Object.entries(SHEETS).map(([name, title]) => {
+      const figure = make("figure", area, "md-beside"), caption = make("figcaption", figure);
+      area.insertBefore(figure, before);
+      figure.dataset.hide = name;
+      figure.hidden = true;
+      caption.dataset.term = TERMS[name];
+      const canvas = make("canvas", make("div", figure, "md-picture"), `md-beside-${name}`);
+      canvas.setAttribute("role", "img");
+      player.add(new Pictures(canvas, () => this.frame && pick(this.frame, name, this.kept.head)));
+      return { figure, caption, canvas, title };
+    });
+    this.button = root.querySelector(".md-pin");
     this.button.addEventListener("click", () => (this.kept ? this.#keep(null) : this.#now()));
-    const query = read(view.get("pin"), spec.fields);
+    const query = read(view.get("pin"), spec);
     if (query) this.#compute(query);
     else view.set("pin", null);
+    this.#show();
   }
   #keep(kept, query = null) {
     this.kept = kept;
     this.view.set("pin", query);
-    this.button.textContent = kept ? "Unpin" : "Pin this run";
-    this.button.setAttribute("aria-pressed", String(Boolean(kept)));
     this.root.classList.toggle("md-pinned", Boolean(kept));
+    this.#show();
     this.changed();
     this.player.redraw(true);
   }
   #now() {
     const { player, runner } = this;
-    if (runner.state !== "finished") return; // half a run compares with nothing
+    if (runner.state !== "finished") // half a run compares with nothing
+      return runner.alert("A run can be pinned as soon as it is finished.");
     this.#keep({ head: player.head, frames: player.tracks[0], words: runner.words(player.head) },
       write(runner.asked));
   }
@@ -46,21 +62,47 @@ export class Pin {
       this.runner.alert(`The pinned run of the link: ${error.message ?? error}`);
     }
   }
-  get frame() { // that at the time t of the playhead; step for step where both took the same steps
-    const time = this.player.frame()?.readings.time;
-    if (!this.kept || time === undefined) return undefined;
-    const far = (frame) => Math.abs(frame.readings.time - time);
-    return this.kept.frames.reduce((best, frame) => (far(frame) < far(best) ? frame : best));
+  begin() { if (this.kept) this.#show(); } // another run is shown
+  #show() {
+    const { kept } = this;
+    this.button.textContent = kept ? "Unpin" : "Pin this run";
+    this.button.setAttribute("aria-pressed", String(Boolean(kept)));
+    this.root.dataset.pinned = String(Boolean(kept));
+    for (const { figure, caption, canvas, title } of this.#sheets) {
+      figure.hidden = !kept;
+      if (!kept) continue;
+      caption.innerHTML = `<b>${title}</b> pinned: `;
+      caption.append(this.#difference());
+      caption.title = kept.words;
+      explain(figure);
+      canvas.setAttribute("aria-label", `Pinned run: ${kept.words}`);
+    }
+  }
+  #difference() { // in what it differs from the run that is shown
+    const all = (head, words) => [head.scoreLabel, ...words.split(" · ")], { head } = this.player;
+    const now = head ? all(head, this.runner.words(head)) : [];
+    return all(this.kept.head, this.kept.words).filter((w) => !now.includes(w)).join(" · ") || "the same";
+  }
+  // Its frame at the time t of the playhead; step for step where both took the same steps. A run that
+  // dissolves a picture first passes every time twice: `turn` is the step at which it turns back.
+  get frame() {
+    const now = this.player.frame();
+    if (!this.kept || !now) return undefined;
+    const rises = (frame, head) => frame.step < (head.turn ?? 0), up = rises(now, this.player.head);
+    const far = ({ readings }) => Math.abs(readings.time - now.readings.time);
+    const same = this.kept.frames.filter((frame) => rises(frame, this.kept.head) === up);
+    return (same.length ? same : this.kept.frames)
+      .reduce((best, frame) => (far(frame) < far(best) ? frame : best));
   }
 }
-// Values of controls as one word of a URL: name-value*name-value
-const write = (values) => Object.entries(values).map(([k, v]) => `${k}-${v}`).join("*");
-function read(text, fields) {
+// What a run is asked for as one word of a URL: name-value*name-value
+export const write = (values) => Object.entries(values).map(([k, v]) => `${k}-${v}`).join("*");
+function read(text, { fields, unseen }) {
   if (!text) return null;
   const found = Object.fromEntries(text.split("*").map((part) => {
     const at = part.indexOf("-");
     return [part.slice(0, at), part.slice(at + 1)];
   }));
-  const known = fields.map((f) => f.name);
+  const known = [...fields.map((f) => f.name), ...unseen];
   return Object.keys(found).every((name) => known.includes(name)) ? found : null;
 }

@@ -16,7 +16,7 @@ export class Runner {
     this.player = new Player(root, view);
     this.tab = module.create({ root, player: this.player, spec, view, runner: this });
     this.values = Object.fromEntries(spec.fields.map((f) => [f.name, f.default]));
-    this.asked = {}; // what the run that is shown was asked for, as texts; none: all defaults
+    this.asked = this.#texts(); // what the run that is shown was asked for
     this.sharing = sharing(this.player, spec.tab, link);
     this.player.changed = () => this.#pace();
     const step = Number(view.get("step") ?? NaN); // a link's step is of the run that it starts
@@ -46,11 +46,12 @@ export class Runner {
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
     return url;
   }
+  #texts() { return Object.fromEntries(this.spec.fields.map((f) => [f.name, text(this.values[f.name])])); }
   start(values) {
     this.values = values;
-    this.asked = Object.fromEntries(this.spec.fields.map((f) => [f.name, text(values[f.name])]));
-    const url = this.address(this.asked);
+    const url = this.address(this.#texts());
     this.tab.ask?.(url.searchParams); // what the tab's script sends beside the fields
+    this.asked = Object.fromEntries(url.searchParams);
     this.put("mode", "starting …");
     return this.#play(url, "live");
   }

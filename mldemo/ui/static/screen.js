@@ -8,6 +8,10 @@ function measure() {
   if (player) put("--md-top", player.getBoundingClientRect().top + scrollY);
   const bar = visible(".md-guide"), controls = visible(".md-controls");
   const sheet = controls && getComputedStyle(controls).position === "fixed" ? controls : null;
+  if (controls && !sheet) {
+    const { left, width, bottom } = controls.getBoundingClientRect();
+    for (const [name, value] of Object.entries({ left, width, end: bottom + 8 })) put(`--md-column-${name}`, value);
+  }
   put("--md-bar", bar?.offsetHeight ?? 0);
   put("--md-below", (bar?.offsetHeight ?? 0) + (sheet?.offsetHeight ?? 0));
 }

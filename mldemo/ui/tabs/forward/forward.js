@@ -1,5 +1,6 @@
 // Forward: a sheet to draw on, the run as two sheets, one picture under every prior, the spectrum.
 import { Pictures } from "../../static/pictures.js";
+import { Pin } from "../../static/pin.js";
 import { diffusion } from "../../static/snr.js";
 import { spectrum } from "../../static/spectrum.js";
 import { REGIONS, Region, SHEET, clear, invert, line, onLight, open, pack, unpack } from "./pad.js";
@@ -7,7 +8,7 @@ import { REGIONS, Region, SHEET, clear, invert, line, onLight, open, pack, unpac
 const PEN = 15, WAIT = 500; // width on a sheet of 256; ms after the last stroke
 const FOR = { t: ["denoise"], keep: ["extend"], method: ["extend", "inpaint"] };
 
-export function create({ root, player, view, runner }) {
+export function create({ root, player, spec, view, runner }) {
   const $ = (name) => root.querySelector(".md-" + name);
   const pad = $("pad"), ink = Object.assign(document.createElement("canvas"), { width: SHEET, height: SHEET });
   const region = new Region();
@@ -15,12 +16,11 @@ export function create({ root, player, view, runner }) {
 
   // -------------------------------------------------------------- what the player shows
   diffusion(player);
-  const bytes = (name) => () => {
-    const { resolution: n, count } = player.head, grey = player.frame().data[name];
-    return { grey, n, count, key: grey };
-  };
-  player.add(new Pictures($("x"), bytes("x")));
-  player.add(new Pictures($("x0"), bytes("x0")));
+  const pick = (frame, name, { resolution: n, count }) =>
+    ({ grey: frame.data[name], n, count, key: frame.data[name] });
+  for (const name of ["x", "x0"])
+    player.add(new Pictures($(name), () => pick(player.frame(), name, player.head)));
+  const pin = new Pin({ root, player, view, spec }, runner, { area: $("forward"), pick });
   player.add(new Pictures($("kept"), () => kept && { ...kept, key: kept.grey }));
   spectrum($("s"), player, (c, chart) => {
     const { kind_of_edit: kind, keep } = player.head;
@@ -188,7 +188,7 @@ export function create({ root, player, view, runner }) {
       if (view.get("region")) query.set("region", view.get("region"));
     },
     changed: suit,
-    begin: (head) => { clean = kept = null; everyPrior(head.priors); },
+    begin: (head) => { clean = kept = null; everyPrior(head.priors); pin.begin(); },
     record: (record) => {
       const { n, data } = record;
       clean = asCanvas(data.clean, n);
@@ -197,8 +197,8 @@ export function create({ root, player, view, runner }) {
       player.redraw(true);
     },
     words: (h) => [h.prior + " prior", h.resolution + "²",
-      { denoise: `up to t, then ${h.solver_steps} steps`, extend: `|k| ≤ ${h.keep} kept, ${h.solver_steps} steps`,
-        inpaint: `region filled, ${h.solver_steps} steps` }[h.kind_of_edit], h.sampler, "seed " + h.seed],
+      { denoise: `up to t = ${h.until}`, extend: `|k| ≤ ${h.keep} kept`,
+        inpaint: "region filled" }[h.kind_of_edit], h.given, h.solver_steps + " steps", h.sampler, "seed " + h.seed],
   };
 }
 

@@ -30,6 +30,7 @@ from mldemo.ui.tabs.watch.watch import (
     score_field,
     steps_field,
 )
+from mldemo.ui.terms import TERMS
 from mldemo.ui.wire import END, Record, floats, frame_record, grey, head_record
 
 DISSOLVE = 12  # frames on the way up
@@ -101,6 +102,9 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     yield head_record(
         run,
         steps=total,
+        turn=len(upward),
+        until=change.time,
+        given="own picture" if values["picture"] else f"digit {values['digit']}",
         kind_of_edit=change.kind,
         solver_steps=request.steps,
         keep=change.cutoff,
@@ -155,9 +159,7 @@ def tab(place: Place) -> Tab:
                 "What to do",
                 "denoise",
                 KINDS,
-                why="Dissolve the picture in noise and let the reverse process bring one back; or "
-                "keep a part of it, its low frequencies or all but a region, and have the rest "
-                "generated.",
+                why=TERMS["edit"],
             ),
             Number(
                 "t",
@@ -166,8 +168,7 @@ def tab(place: Place) -> Tab:
                 0.02,
                 1.0,
                 0.01,
-                why="How far the picture is dissolved: at 0 it is there, at 1 there is noise "
-                "alone.",
+                why=TERMS["dissolve-up-to"],
             ),
             Whole(
                 "keep",
@@ -175,17 +176,14 @@ def tab(place: Place) -> Tab:
                 4,
                 0,
                 31,
-                why="The frequencies up to this one are kept: the coarse shape. The finer ones "
-                "are generated.",
+                why=TERMS["keep"],
             ),
             Choice(
                 "method",
                 "Known part",
                 "guided",
                 METHODS,
-                why="How the part that is kept acts on the rest: it is put back after every step, "
-                "or it also pulls the rest towards what fits. The second costs three times as "
-                "much.",
+                why=TERMS["known-part"],
             ),
             score_field(),
             prior_field(place),
@@ -201,8 +199,7 @@ def tab(place: Place) -> Tab:
                 0,
                 DIGITS - 1,
                 slider=False,
-                why="Which of the generated digits is dissolved, by its number. Drawing on the "
-                "sheet or opening a picture takes its place.",
+                why=TERMS["digit"],
             ),
         ),
         unseen=(Unseen("picture", 1600), Unseen("region", 171)),

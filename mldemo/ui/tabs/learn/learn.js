@@ -18,7 +18,7 @@ export function create({ root, player }) {
       const points = (values) => levels.map((n, i) => [n, values[i]]);
       return {
         x: [levels[0], 1.1 * levels.at(-1)], y: around([data.lipschitz, data.along_noise], 14), logX: true,
-        logY: true, label: panel.label, legendLeft: true,
+        logY: true, label: panel.label,
         curves: [
           { points: points(data.lipschitz), ink: "one", width: 3, name: panel.lipschitz },
           { points: points(data.along_noise), ink: "two", dash: [9, 5], width: 2.6, name: panel.alongNoise },

@@ -28,6 +28,7 @@ from mldemo.ui.tabs.learn.two_points import (
     lipschitz_along_noise,
     regime,
 )
+from mldemo.ui.terms import TERMS
 from mldemo.ui.wire import END, Record, floats, frame_record
 
 TIME = 0.3
@@ -118,7 +119,7 @@ def tab(place: Place) -> Tab:
                 1.05,
                 3.0,
                 0.05,
-                why="How fast the noise falls with frequency: the larger, the smoother.",
+                why=TERMS["noise-exponent"],
             ),
             Number(
                 "a",
@@ -127,7 +128,7 @@ def tab(place: Place) -> Tab:
                 1.5,
                 8.0,
                 0.1,
-                why="How smooth the difference of the two functions is: the larger, the smoother.",
+                why=TERMS["difference-exponent"],
             ),
         ),
         source=source,

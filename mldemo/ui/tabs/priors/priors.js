@@ -1,6 +1,7 @@
 // Priors: draws above, eigenvalues and traces below; the verdict beside each name.
 import { Chart, DASHES, INKS, around, decades, octaves } from "../../static/chart.js";
 import { make } from "../../static/dom.js";
+import { explain } from "../../static/explain.js";
 import { Pictures } from "../../static/pictures.js";
 import { shells } from "../../static/spectrum.js";
 
@@ -14,7 +15,7 @@ export function create({ root, player }) {
     new Chart($("q"), {
       layout: () => found.length ? {
         x: [1, last], y: around(found.map((p) => p.data.q.subarray(1, last + 1)), 9),
-        logX: true, logY: true, label: "frequency |k|", legendBelow: true, legendLeft: true,
+        logX: true, logY: true, label: "frequency |k|",
         curves: found.map((p) => curve(p, shells(p.data.q, last))),
       } : null,
     }),
@@ -26,7 +27,7 @@ export function create({ root, player }) {
         const y = [low / 4, high * 1.6], many = Math.log10(y[1] / y[0]) >= 2;
         return {
           x: [levels[0], levels.at(-1)], y, logX: true, logY: true, label: "resolution N",
-          ticksX: octaves([levels[0], levels.at(-1)]), legendBelow: true,
+          ticksX: octaves([levels[0], levels.at(-1)]),
           ticksY: many ? decades(y) : fine(y),
           curves: found.flatMap((p) => {
             const line = curve(p, levels.map((n, i) => [n, p.data.traces[i]]));
@@ -55,13 +56,20 @@ export function create({ root, player }) {
         const p = found[index];
         return p && { grey: p.data.draws, n: player.head.resolution, count: 4, key: p.data.draws };
       }));
+      title.dataset.term = "card";
+      const term = (tag, style, name) => {
+        const e = make(tag, box, style);
+        Object.assign(e.dataset, { term: name, name });
+        return e;
+      };
       const card = {
-        verdict: make("p", box, "md-verdict"), reason: make("p", box, "md-reason"),
-        formula: make("p", box, "md-formula"), sample: make("div", box, "md-sample"),
+        verdict: make("span", term("p", "md-verdict", "verdict")), reason: make("p", box, "md-reason"),
+        formula: make("span", term("p", "md-formula", "formula")), sample: make("div", box, "md-sample"),
       };
       card.sample.hidden = true;
       return card;
     });
+    explain(area);
   }
   for (const chart of charts) player.add(chart);
   let names = "";
@@ -78,7 +86,7 @@ export function create({ root, player }) {
       coming[record.index] = record;
       card.sample.hidden = true;
       card.verdict.textContent = record.trace_class ? "trace class" : "not trace class";
-      card.verdict.classList.toggle("md-fails", !record.trace_class);
+      card.verdict.parentElement.classList.toggle("md-fails", !record.trace_class);
       card.reason.textContent = record.reason
         + (record.mean_is_noisy ? "." : "; the mean (k = 0) carries no noise.");
       card.formula.textContent = record.formula;
@@ -93,7 +101,9 @@ export function create({ root, player }) {
   function sample(card, record) {
     card.sample.hidden = false;
     card.sample.replaceChildren();
-    make("p", card.sample, "md-reason", record.count ? "what the network makes of it" : record.why);
+    const words = make("p", card.sample, "md-reason", record.count ? "what the network makes of it" : record.why);
+    words.dataset.term = "sample";
+    explain(card.sample);
     if (!record.count) return;
     const canvas = make("canvas", make("div", card.sample, "md-picture"));
     canvas.setAttribute("role", "img");

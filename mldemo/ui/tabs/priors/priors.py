@@ -19,6 +19,7 @@ from mldemo.ui.limits import checked
 from mldemo.ui.programs import draws_command, draws_program
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.watch.watch import names
+from mldemo.ui.terms import TERMS
 from mldemo.ui.wire import END, Record, floats, frame_record, grey
 
 UNTRAINED = "no network here was trained under such a prior"
@@ -115,8 +116,7 @@ def tab(place: Place) -> Tab:
                 options,
                 2,
                 4,
-                why="Laws of random functions: a variance qₖ for every frequency k. All are drawn "
-                "from the same white noise, so that only the law differs.",
+                why=TERMS["priors"],
             ),
             Number(
                 "s",
@@ -125,8 +125,7 @@ def tab(place: Place) -> Tab:
                 0.5,
                 EXPONENT.high,
                 0.05,
-                why="How fast the variance falls with frequency, qₖ ~ |k|⁻²ˢ. The larger, the "
-                "smoother; at 1 or below the noise is no function in the limit.",
+                why=TERMS["exponent"],
             ),
             Number(
                 "length",
@@ -135,14 +134,14 @@ def tab(place: Place) -> Tab:
                 0.11,
                 2.0,
                 0.01,
-                why="How far, in widths of the picture, values still know of each other.",
+                why=TERMS["correlation-length"],
             ),
             Choice(
                 "n",
                 "Resolution of the draws",
                 64,
                 [(str(n), n) for n in (16, 32, 64, 128)],
-                why="Points per side of the grid on which the draws are shown.",
+                why=TERMS["resolution-of-draws"],
                 lesser=True,
             ),
             seed_field(Request.seed, lesser=True),

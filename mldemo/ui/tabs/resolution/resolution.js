@@ -1,5 +1,6 @@
 // Resolution: a row of pictures for each prior, restrictions of the finer ones below.
 import { make } from "../../static/dom.js";
+import { explain } from "../../static/explain.js";
 import { Pictures } from "../../static/pictures.js";
 import { diffusion } from "../../static/snr.js";
 
@@ -37,7 +38,7 @@ export function create({ root, player, view, runner }) {
     const words = make("p", below, "md-gap");
     words.innerHTML = `P<sub>${n}</sub> x<sub>${2 * n}</sub><br><b class="md-number">–</b>`;
     const number = words.querySelector(".md-number"), rate = make("span", words, "md-rate");
-    rate.title = "How much less it is than on grids half as fine";
+    if (n === player.heads[0].resolution) words.dataset.term = "restriction";
     number.dataset.pair = `${head.prior}-${n}`;
     player.add({ draw: () => {
       const gap = player.frame(track + 1)?.readings["gap_" + show.value];
@@ -53,13 +54,16 @@ export function create({ root, player, view, runner }) {
     player.panels = [];
     for (let r = 0; r < rows; r++) {
       const first = heads[r * per];
-      const title = make("p", area, "md-row-title");
+      const group = make("div", area, "md-row-group"), title = make("p", group, "md-row-title");
+      group.dataset.term = "row";
+      group.dataset.name = "a row";
       title.innerHTML = `<b>${r ? "white noise" : first.prior + " prior"}</b> ${first.scoreLabel}, `
         + (r ? "not trace class" : "trace class");
-      const row = make("div", area, "md-level-row");
+      const row = make("div", group, "md-level-row");
       row.style.setProperty("--md-levels", per);
       for (let i = 0; i < per; i++) cell(row, heads[r * per + i], i + 1 < per);
     }
+    explain(area);
   }
   function begin(head) {
     if (head.track + 1 < head.tracks) return;

@@ -13,16 +13,12 @@ from mldemo.ui.fields import Choice, seed_field
 from mldemo.ui.limits import check_work, checked
 from mldemo.ui.programs import grid_program
 from mldemo.ui.tab import Place, Tab
-from mldemo.ui.tabs.watch.watch import PRIOR_WHY, names, sampler_field, steps_field
+from mldemo.ui.tabs.watch.watch import names, sampler_field, steps_field
+from mldemo.ui.terms import TERMS
 from mldemo.ui.wire import END, Record, grey, head_record, state_record
 
 COARSE_TO_FINE = LEVELS[1:]
 WHICH = [("learned where there is a checkpoint", "learned"), ("Gaussian, exact", "gaussian")]
-SCORE_WHY = (
-    "What says in which direction an image lies: the trained network, or an exact formula that "
-    "knows the mean and the spectrum of the digits alone. The formula treats every frequency by "
-    "itself, so with it the runs agree on all grids exactly."
-)
 PLAIN = 1  # a seed whose digit is plain on every grid
 
 
@@ -91,15 +87,15 @@ def tab(place: Place) -> Tab:
                 Request.prior,
                 options,
                 menu=True,
-                why="The noise of the upper row, by its law. " + PRIOR_WHY.partition(". ")[2],
+                why=TERMS["prior-above"],
             ),
-            Choice("score", "Score", "learned", WHICH, why=SCORE_WHY, lesser=True),
+            Choice("score", "Score", "learned", WHICH, why=TERMS["score-of-grids"], lesser=True),
             Choice(
                 "finest",
                 "Finest level",
                 128,
                 [(str(n), n) for n in COARSE_TO_FINE[1:]],
-                why="The finest of the grids beside one another, in points per side.",
+                why=TERMS["finest"],
             ),
             sampler_field(),
             steps_field(12, 50),

@@ -10,12 +10,14 @@ export function create({ root, player, spec, view }) {
   const state = { error: "w2", cost: "steps", theory: true };
 
   // -------------------------------------------------------------- the curves
+  const signed = (v) => v.toFixed(2).replace("-", "−");
+  const slope = (sampler) => (state.error === "error" ? sampler.mixture_slope : sampler.gaussian_slope).slope;
   const rows = (sampler) => (state.error === "error" ? sampler.mixture : sampler.gaussian);
   function cost(row, sampler) {
     return state.cost === "seconds" ? row.calls * sampler.seconds_per_call : row[state.cost];
   }
   const recorded = () => samplers.map(([name, sampler], i) => ({
-    name: sampler.label, order: sampler.order, ink: inkOf(name), dash: DASHES[i % 4],
+    name: `${sampler.label} ${signed(slope(sampler))}`, order: sampler.order, ink: inkOf(name), dash: DASHES[i % 4],
     points: rows(sampler).map((row) => [cost(row, sampler), row[state.error]]),
   }));
   function live() { // the points up to the playhead
@@ -48,8 +50,8 @@ export function create({ root, player, spec, view }) {
       const x = bounds(all, 0);
       return {
         x: [x[0] * 0.9, x[1] * 1.1], y: [10 ** Math.floor(Math.log10(low)), Math.min(10, high * 1.5)],
-        logX: true, logY: true, label: words[state.cost], ticksX: ticks(x), legendBelow: true,
-        legendLeft: true, curves: [...curves, ...(state.theory ? theory(curves) : [])],
+        logX: true, logY: true, label: words[state.cost], ticksX: ticks(x),
+        curves: [...curves, ...(state.theory ? theory(curves) : [])],
       };
     },
     moving: () => [live()].filter(Boolean),
@@ -69,7 +71,7 @@ export function create({ root, player, spec, view }) {
       if (!study) return null;
       const { levels, rows: all } = study.discretisation;
       const curves = all.map((row, i) => ({
-        name: "s = " + row.exponent, ink: INKS[i % 4], dash: DASHES[i % 4],
+        name: `s = ${row.exponent}: ${signed(row.slope)}`, ink: INKS[i % 4], dash: DASHES[i % 4],
         points: levels.map((n, j) => [n, row.w2[j]]),
       }));
       const lines = all.map((row, i) => {
@@ -79,18 +81,19 @@ export function create({ root, player, spec, view }) {
       const [low] = bounds(curves, 1);
       return {
         x: [levels[0], 1.1 * levels.at(-1)], y: [10 ** Math.floor(Math.log10(low)), 1.2], logX: true, logY: true,
-        label: "level N", legendBelow: true, legendLeft: true,
+        label: "level N",
         curves: [...curves, ...(state.theory ? lines : [])],
       };
     },
   }));
 
   // -------------------------------------------------------------- the tables
-  function table(name, caption, head, body) {
+  function table(name, caption, head, body) { // what has a term is [words, term]
     const box = $(name), cells = (tag, list) => list.map((v, i) => {
-      const cell = document.createElement(i || tag === "th" ? tag : "th");
+      const cell = document.createElement(i || tag === "th" ? tag : "th"), [words, term] = [v].flat();
       if (cell.tagName === "TH") cell.scope = tag === "th" ? "col" : "row";
-      cell.textContent = v;
+      if (term) cell.dataset.term = term;
+      cell.textContent = words;
       return cell;
     });
     const row = (tag, list) => {
@@ -103,7 +106,6 @@ export function create({ root, player, spec, view }) {
     box.tBodies[0].replaceChildren(...body.map((list) => row("td", list)));
   }
   const short = (v) => (v === undefined ? "–" : v < 1e-3 ? v.toExponential(1).replace("-", "−") : v.toPrecision(2));
-  const signed = (v) => v.toFixed(2).replace("-", "−");
   function tables() {
     if (!study) return;
     const { setting } = study;
@@ -115,24 +117,24 @@ export function create({ root, player, spec, view }) {
       + "CPU seconds: the checkpoint's network, 16 images, one thread",
       ["sampler", ...samplers.map(([, s]) => s.label)],
       [
-        ["order", (s) => s.order],
-        ["slope W₂", (s) => signed(s.gaussian_slope.slope)],
-        ["slope path", (s) => signed(s.mixture_slope.slope)],
-        ["error ≤ 20 calls", (s) => at(s, 20)],
-        ["≤ 40", (s) => at(s, 40)],
-        ["≤ 80", (s) => at(s, 80)],
-        ["calls, 20 steps", (s) => Math.round(s.seconds_20_steps / s.seconds_per_call)],
-        ["CPU s", (s) => s.seconds_20_steps.toPrecision(2)],
+        [["order", "order"], (s) => s.order],
+        [["slope W₂", "slope-w2"], (s) => signed(s.gaussian_slope.slope)],
+        [["slope path", "slope-path"], (s) => signed(s.mixture_slope.slope)],
+        [["error ≤ 20 calls", "error-at-calls"], (s) => at(s, 20)],
+        [["≤ 40", "error-at-calls"], (s) => at(s, 40)],
+        [["≤ 80", "error-at-calls"], (s) => at(s, 80)],
+        [["calls, 20 steps", "calls"], (s) => Math.round(s.seconds_20_steps / s.seconds_per_call)],
+        [["CPU s", "cpu-seconds"], (s) => s.seconds_20_steps.toPrecision(2)],
       ].map(([name, value]) => [name, ...samplers.map(([, s]) => value(s))]));
-    table("slopes", "W₂ from the noise to its part on level N: slope from N = 32 to 256", ["exponent s", "measured", "theory −(s − 1)"],
+    table("slopes", "W₂ from the noise to its part on level N: slope from N = 32 to 256", [["exponent s", "noise-exponent"], ["measured", "measured"], ["theory −(s − 1)", "theory-slope"]],
       study.discretisation.rows.map((r) => [r.exponent, signed(r.slope), signed(r.theory)]));
   }
 
   // -------------------------------------------------------------- what is shown
   const kind = $("error-kind"), against = $("cost-kind"), lines = $("theory");
-  const wish = { error: view.get("error"), cost: view.get("against") };
-  if ([...kind.options].some((o) => o.value === wish.error)) kind.value = wish.error;
-  if ([...against.options].some((o) => o.value === wish.cost)) against.value = wish.cost;
+  const requested = { error: view.get("error"), cost: view.get("against") };
+  if ([...kind.options].some((o) => o.value === requested.error)) kind.value = requested.error;
+  if ([...against.options].some((o) => o.value === requested.cost)) against.value = requested.cost;
   lines.checked = view.get("theory") !== "0";
   function chosen(write = true) {
     Object.assign(state, { error: kind.value, cost: against.value, theory: lines.checked });

@@ -13,7 +13,8 @@ from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
 from mldemo.ui.fields import Choice
 from mldemo.ui.programs import curve_program
 from mldemo.ui.tab import Place, Tab
-from mldemo.ui.tabs.watch.watch import PRIOR_WHY, resolution_field, sampler_field
+from mldemo.ui.tabs.watch.watch import resolution_field, sampler_field
+from mldemo.ui.terms import TERMS
 from mldemo.ui.wire import END, Record, frame_record
 
 RECORD = Path(__file__).with_name("solvers.json")
@@ -57,7 +58,14 @@ def tab(place: Place) -> Tab:
         title="Solvers",
         fields=(
             sampler_field(lesser=False),
-            Choice("prior", "Prior", "bessel", [(p, p) for p in PRIORS], menu=True, why=PRIOR_WHY),
+            Choice(
+                "prior",
+                "Prior",
+                "bessel",
+                [(p, p) for p in PRIORS],
+                menu=True,
+                why=TERMS["prior"],
+            ),
             resolution_field(8, 16, 32, 64),
         ),
         source=source,

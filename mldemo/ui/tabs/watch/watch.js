@@ -2,13 +2,10 @@
 import { band as bandOf } from "./band.js";
 import { filtered } from "./fft.js";
 import { Chart, octaves } from "../../static/chart.js";
-import { make } from "../../static/dom.js";
 import { Pictures } from "../../static/pictures.js";
 import { Pin } from "../../static/pin.js";
 import { diffusion, ratio } from "../../static/snr.js";
 import { lastShell, shells, spectrum } from "../../static/spectrum.js";
-
-const SHEETS = { x: "x<sub>t</sub>", x0: "x̂<sub>0</sub>" };
 
 export function create({ root, player, spec, view, runner }) {
   const $ = (name) => root.querySelector(".md-" + name);
@@ -26,38 +23,11 @@ export function create({ root, player, spec, view, runner }) {
     made[name] ??= filtered(whole, n, band.gain);
     return { grey: made[name], n, count, key: made[name] };
   }
-  for (const name of Object.keys(SHEETS))
+  for (const name of ["x", "x0"])
     player.add(new Pictures($(name), () => pick(player.frame(), name, player.head)));
 
-  // -------------------------------------------------------------- the run beside
-  const sheets = Object.entries(SHEETS).map(([name, title]) => {
-    const figure = make("figure", $("watch"), "md-beside");
-    figure.dataset.hide = name;
-    $("watch").insertBefore(figure, root.querySelector(".md-charts"));
-    const caption = make("figcaption", figure), box = make("div", figure, "md-picture");
-    const canvas = make("canvas", box, `md-beside-${name}`);
-    canvas.setAttribute("role", "img");
-    player.add(new Pictures(canvas, () => pin.frame && pick(pin.frame, name, pin.kept.head)));
-    return { figure, caption, canvas, title };
-  });
-  const pin = new Pin({ root, player, view, spec }, runner, () => {
-    for (const { figure, caption, canvas, title } of sheets) {
-      figure.hidden = !pin.kept;
-      if (!pin.kept) continue;
-      caption.innerHTML = `<b>${title}</b> pinned: `;
-      caption.append(difference());
-      caption.title = pin.kept.words;
-      canvas.setAttribute("aria-label", `Pinned run: ${pin.kept.words}`);
-    }
-    powers.begin();
-  });
-  function difference() { // in what the pinned run differs from the one that is shown
-    const now = player.head ? [player.head.scoreLabel, ...runner.words(player.head).split(" · ")] : [];
-    const { head, words } = pin.kept;
-    const own = [head.scoreLabel, ...words.split(" · ")].filter((w) => !now.includes(w));
-    return own.join(" · ") || "the same";
-  }
-  for (const { figure } of sheets) figure.hidden = true;
+  const pin = new Pin({ root, player, view, spec }, runner,
+    { area: $("watch"), before: $("charts"), pick, changed: () => powers.begin() });
 
   // -------------------------------------------------------------- spectrum
   const last = () => lastShell(player);
@@ -114,7 +84,7 @@ export function create({ root, player, spec, view, runner }) {
     note.textContent = note.hidden ? "" : `No checkpoint was trained with the ${values.prior} prior `
       + "yet. Choose one of the exact scores, or another prior.";
   }
-  return { changed, begin: () => { if (pin.kept) pin.changed(); } };
+  return { changed, begin: () => pin.begin() };
 }
 
 function evenly(steps) {

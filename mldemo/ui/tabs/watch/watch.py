@@ -11,6 +11,7 @@ from mldemo.store.checkpoints import checkpoint_names, manifest_entry
 from mldemo.ui.fields import Choice, Number, Whole, seed_field
 from mldemo.ui.limits import checked
 from mldemo.ui.tab import Place, Tab
+from mldemo.ui.terms import TERMS
 from mldemo.ui.wire import RECORDING, Record, run_records
 
 AUTO = "auto"  # the default checkpoint of the prior
@@ -32,32 +33,9 @@ def checkpoint_field(place: Place) -> Choice:
         levels = [str(resolution) for resolution, _ in entry["levels"]]
         only = " only" if len(levels) == 1 else ""
         options.append((f"{name} · trained at {' → '.join(levels)}{only}", name))
-    why = (
-        "Which trained network predicts the image, and on which grids it was trained. Leave it, "
-        "unless you want to compare networks."
+    return Choice(
+        "checkpoint", "Checkpoint", AUTO, options, menu=True, why=TERMS["checkpoint"], lesser=True
     )
-    return Choice("checkpoint", "Checkpoint", AUTO, options, menu=True, why=why, lesser=True)
-
-
-PRIOR_WHY = (
-    "The noise that a run begins with, by its law: how strong it is at each frequency. bessel is "
-    "the default, strong at low frequencies and falling as a power of high ones. The tab Priors "
-    "draws all of them."
-)
-GRID_WHY = (
-    "Points per side of the grid. The function does not depend on it: change it, and the same "
-    "digits come back, coarser or finer."
-)
-STEPS_WHY = (
-    "The way from noise to image is cut into so many steps. More of them are more accurate, and "
-    "take longer."
-)
-COUNT_WHY = "How many images are drawn at once, each from a noise of its own."
-SCORE_WHY = (
-    "What says in which direction an image lies. Learned: the trained network. The other two are "
-    "exact, but for simpler data: Gaussian knows the mean and the spectrum of the digits alone, "
-    "empirical only a list of stored digits, which it returns."
-)
 
 
 def prior_field(place: Place) -> Choice:
@@ -66,42 +44,44 @@ def prior_field(place: Place) -> Choice:
     trained = [p for p in PRIORS if known and checkpoints_for(p, place.folder)]
     rest = [p for p in PRIORS if p not in trained]
     options = [(p, p) for p in trained] + [(f"{p} (exact scores only)", p) for p in rest]
-    return Choice("prior", "Prior", Request.prior, options, menu=True, why=PRIOR_WHY)
+    return Choice("prior", "Prior", Request.prior, options, menu=True, why=TERMS["prior"])
 
 
 def sampler_field(*, lesser: bool = True) -> Choice:
     """The samplers by their names in the literature."""
     options = [(sampler.label, name) for name, sampler in SAMPLERS.items()]
-    why = (
-        "The rule for a step from noise towards the image. With enough steps all of them reach "
-        "the same law of images; the tab Solvers compares how fast."
-    )
     return Choice(
-        "sampler", "Sampler", Request.sampler, options, menu=True, why=why, lesser=lesser
+        "sampler",
+        "Sampler",
+        Request.sampler,
+        options,
+        menu=True,
+        why=TERMS["sampler"],
+        lesser=lesser,
     )
 
 
 def score_field() -> Choice:
     """What predicts the image: a network, or one of two exact formulas."""
     label, options = "Score (two are exact)", [(s.label, name) for name, s in SCORES.items()]
-    return Choice("score", label, Request.score, options, why=SCORE_WHY, lesser=True)
+    return Choice("score", label, Request.score, options, why=TERMS["score"], lesser=True)
 
 
 def resolution_field(*levels: int, lesser: bool = False) -> Choice:
     """The grid, 32 by default."""
     options = [(str(n), n) for n in levels]
-    return Choice("n", "Resolution", 32, options, why=GRID_WHY, lesser=lesser)
+    return Choice("n", "Resolution", 32, options, why=TERMS["resolution"], lesser=lesser)
 
 
 def count_field(default: int, *counts: int) -> Choice:
     """How many images: squares, since they stand in a square."""
     options = [(str(n), n) for n in counts]
-    return Choice("count", "Images", default, options, why=COUNT_WHY, lesser=True)
+    return Choice("count", "Images", default, options, why=TERMS["count"], lesser=True)
 
 
 def steps_field(default: int, most: int) -> Whole:
     """How many steps of the solver."""
-    return Whole("steps", "Steps", default, 2, most, why=STEPS_WHY, lesser=True)
+    return Whole("steps", "Steps", default, 2, most, why=TERMS["steps"], lesser=True)
 
 
 def request_of(values: dict[str, Any]) -> Request:
@@ -141,8 +121,7 @@ def tab(place: Place) -> Tab:
                 0,
                 LARGEST_GUIDANCE,
                 0.05,
-                why="How much the network's own part counts beside the part that is a formula. "
-                "0: the formula alone; 1: as trained; a little more makes strokes crisper.",
+                why=TERMS["guidance"],
                 lesser=True,
             ),
         ),
