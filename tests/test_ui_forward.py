@@ -81,7 +81,8 @@ def test_it_dissolves_under_every_prior_and_comes_back(page: Page, app: str) -> 
     assert names == ["standard", "laplacian", "bessel", "fno", "combined", "matched"]
     at_step(page, 12)
     noisy = [
-        pixels(page, f".md-every figure:nth-of-type({i}) canvas").astype(float) for i in range(1, 7)
+        pixels(page, f".md-every figure:nth-of-type({i}) canvas").astype(float)
+        for i in range(1, 7)
     ]
     for i, one in enumerate(noisy):
         assert np.abs(one - clean[0]).mean() > 5
@@ -327,7 +328,7 @@ def test_a_pinned_run_passes_the_same_times(page: Page, app: str) -> None:
     second = runs(page)
     page.click(f"{TAB} .md-pad-digit")
     after(page, second)
-    assert "pinned: own picture" in page.inner_text(f"{TAB} .md-beside figcaption >> nth=0")
+    assert "own picture, pinned" in page.inner_text(f"{TAB} .md-beside figcaption >> nth=0")
 
     def beside() -> None:
         for step, pictures in alone.items():

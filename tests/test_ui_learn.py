@@ -242,7 +242,7 @@ def test_a_lesson_compares_with_a_pinned_run(app: str, page: Page, lesson: str) 
         tab.at(0 if key == "Home" else int(page.get_attribute(f"{root} .md-range", "max") or 0))
         np.testing.assert_array_equal(tab.pictures("beside-x0", n), pictures)
     caption = page.inner_text(f"{root} .md-beside figcaption >> nth=0")
-    assert f"pinned: {difference}" in caption
+    assert f"{difference}, pinned" in caption
     page.click(f"{root} .md-pin")  # nothing is beside it now: no comparison, and it says so
     assert page.get_attribute(root, "data-pinned") == "false"
     assert page.locator(f"{root} .md-beside:visible").count() == 0

@@ -68,7 +68,7 @@ export class Chart {
     this.still.width = w;
     this.still.height = h;
     const c = this.still.getContext("2d"), { plan } = this, { ink } = player;
-    const size = Math.max(11, Math.min(17, w / ratio / 26)) * ratio;
+    const size = Math.max(11, Math.min(17, w / ratio / 26, h / ratio / 11)) * ratio;
     this.size = size;
     this.ratio = ratio;
     c.font = `${size}px ${ink.font}`;
@@ -79,7 +79,10 @@ export class Chart {
     this.under?.(c, this, player);
     c.fillStyle = ink.ink; c.strokeStyle = ink.grid; c.lineWidth = ratio;
     c.textAlign = "right"; c.textBaseline = "middle";
+    let last = Infinity;
     for (const [v, word] of plan.ticksY ?? decades(plan.y)) {
+      if (last - this.Y(v) < size) continue; // one word on another
+      last = this.Y(v);
       if (!plan.noGrid) stroke(c, [[box.l, this.Y(v)], [box.r, this.Y(v)]]);
       c.fillText(word, box.l - 0.4 * size, this.Y(v));
     }
@@ -93,7 +96,7 @@ export class Chart {
       c.save();
       c.translate(0.3 * size, (box.t + box.b) / 2);
       c.rotate(-Math.PI / 2);
-      c.fillText(plan.labelY, 0, 0);
+      c.fillText(plan.labelY, 0, 0, box.b - box.t + 2 * size);
       c.restore();
     }
     c.save();

@@ -71,8 +71,8 @@ export class Pin {
     for (const { figure, caption, canvas, title } of this.#sheets) {
       figure.hidden = !kept;
       if (!kept) continue;
-      caption.innerHTML = `<b>${title}</b> pinned: `;
-      caption.append(this.#difference());
+      caption.innerHTML = `<b>${title}</b> `;
+      caption.append(`${this.#difference()}, pinned`);
       caption.title = kept.words;
       explain(figure);
       canvas.setAttribute("aria-label", `Pinned run: ${kept.words}`);
