@@ -30,8 +30,12 @@ RECORDS = {
 }
 each_network = pytest.mark.parametrize("kind", list(RECORDS))
 each_level = pytest.mark.parametrize("n", [16, 32, 64])
-# torch.onnx copies a tree of a kind that torch itself calls deprecated
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
+# torch.onnx copies a tree, and torch.compile makes an autograd Function, as torch itself calls
+# deprecated
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*should not be instantiated.*:DeprecationWarning"),
+]
 
 
 def case(kind: str, n: int, batch: int = 3) -> tuple[nn.Module, tuple[Tensor, Tensor]]:

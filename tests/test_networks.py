@@ -132,7 +132,7 @@ class SkippedLayer(nn.Module):
         self.layer, self.skip = layer, skip
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x, added=self.skip(x))
+        return self.layer(x, skip=self.skip)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -164,7 +164,7 @@ def test_another_field_is_added(layout: torch.memory_format) -> None:
     x, added = (banded(8, 3, 3, seed=s).to(memory_format=layout) for s in (1, 2))
     for graph in (True, False):
         with torch.set_grad_enabled(graph):
-            torch.testing.assert_close(layer(x, added=skip(x)), layer(x) + skip(x))
+            torch.testing.assert_close(layer(x, skip=skip), layer(x) + skip(x))
             fine = resample_features(x, 8, added=added.clone())
             torch.testing.assert_close(fine, resample_features(x, 8) + added)
 

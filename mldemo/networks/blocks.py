@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from mldemo.networks.parts import SinusoidalEmbedding
@@ -43,6 +44,27 @@ class Embedding(nn.Module):
         return functional.silu(self.second(functional.silu(self.first(x))))
 
 
+class _ModulatedSilu(torch.autograd.Function):
+    """silu(ah + b), a and b per sample and channel; autograd itself passes over h more often."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        g = torch.addcmul(shift, h, scale)
+        ctx.save_for_backward(h, scale, g)
+        return functional.silu(g)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        h, scale, g = ctx.saved_tensors
+        dg = torch.ops.aten.silu_backward(dy, g)
+        dscale = dshift = None
+        if any(ctx.needs_input_grad[1:]):
+            dshift = dg.sum((2, 3), keepdim=True)
+            dscale = (dg * h).sum((2, 3), keepdim=True)
+        return dg.mul_(scale), dscale, dshift
+
+
 class Modulation(nn.Module):
     """Per-sample FiLM, activated: h -> silu((1 + a(e)) h + b(e)), with a = b = 0 at first."""
 
@@ -55,7 +77,10 @@ class Modulation(nn.Module):
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """Modulate (B, C, N, N) by (B, features), or by (1, features) for all."""
         scale, shift = self.linear(embedding)[:, :, None, None].chunk(2, 1)
-        return functional.silu(torch.addcmul(shift, h, 1 + scale))
+        if not torch.is_grad_enabled():
+            return functional.silu(torch.addcmul(shift, h, 1 + scale))
+        y: Any = _ModulatedSilu.apply(h, 1 + scale, shift)
+        return y
 
 
 class FourierBlock(nn.Module):
@@ -73,7 +98,7 @@ class FourierBlock(nn.Module):
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """(B, C, N, N) at any N -> the same shape."""
-        g = self.modulation(self.convolution(h, added=self.skip(h)), embedding)
+        g = self.modulation(self.convolution(h, skip=self.skip), embedding)
         return self.outer(g).add_(h)  # in place: half a pass over the field less
 
 

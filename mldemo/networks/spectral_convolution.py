@@ -64,8 +64,10 @@ class SpectralConvolution(BaseSpectralConv):
         """The skip connection's grid: the same as the layer's."""
         return x
 
-    def forward(self, x: Tensor, output_shape: Any = None, added: Tensor | None = None) -> Tensor:
-        """(B, in, N, N) -> (B, out, N, N) in the same layout, plus `added`, then overwritten."""
+    def forward(
+        self, x: Tensor, output_shape: Any = None, skip: nn.Conv2d | None = None
+    ) -> Tensor:
+        """(B, in, N, N) -> (B, out, N, N) in the same layout, plus a 1x1 convolution of x."""
         n = x.shape[-1]
         if x.shape[-2] != n or output_shape not in (None, (n, n), [n, n]):
             raise ValueError(f"a square field on one grid is needed, got {tuple(x.shape)}")
@@ -73,9 +75,9 @@ class SpectralConvolution(BaseSpectralConv):
         if x.is_contiguous():
             compute = partial(contiguous.stored_matrices, self.weight, m)
             y = contiguous.act(x, self._kept(self.weight, ("stored", m), compute), m)
-            y = y if added is None else y + added
+            y = y if skip is None else y + skip(x)
         else:
             compute = partial(channels_last.half_plane_matrices, self.weight, m)
             matrices = self._kept(self.weight, ("half plane", m), compute)
-            y = channels_last.act(x, matrices, m, added)
+            y = channels_last.act(x, matrices, m, skip)
         return y if self.bias is None else y + self.bias
