@@ -1,5 +1,6 @@
 """Many visitors at once, rude ones, ones that leave: what stays behind, and who is served."""
 
+import asyncio
 import os
 import re
 import socket
@@ -17,9 +18,11 @@ from gradio_client import Client
 from playwright.sync_api import Browser
 from ui import PATIENCE, browser, serve
 
+from mldemo.request import Request
+from mldemo.studies.bench_class import visit_together
 from mldemo.ui.server.live import UNREAD_SECONDS
-from mldemo.ui.server.schedule import MOST_LONG
-from mldemo.ui.server.shared import MOST_OF_PAGE
+from mldemo.ui.server.schedule import IDLE_SECONDS, MOST_LONG
+from mldemo.ui.server.shared import MOST_OF_ADDRESS, MOST_OF_PAGE
 from mldemo.ui.wire import decode
 
 __all__ = ["browser"]
@@ -141,6 +144,20 @@ def test_long_runs_are_bounded_and_small_ones_pass(served: Served) -> None:
     assert served.idles()
 
 
+def test_three_hundred_different_runs_at_once(served: Served) -> None:
+    """As many as one address may hold are served, the others refused; memory comes back."""
+    served.run()
+    assert served.idles()
+    memory = served.memory()
+    visits = asyncio.run(visit_together(served.url, [list(range(300))], 0))
+    whole = [v for v in visits if v["frames"] == Request.steps + 1]
+    assert len(whole) == MOST_OF_ADDRESS
+    assert sum(v["refused"] for v in visits) == 300 - MOST_OF_ADDRESS
+    assert served.idles()
+    time.sleep(2 * IDLE_SECONDS)
+    assert served.memory() < memory + 30
+
+
 def test_a_class_follows_one_link(served: Served) -> None:
     """Sixty equal runs cost about as much as one, and each visitor gets every record."""
     query = {"score": "gaussian", "n": "64", "count": "16", "steps": "40", "seed": "31"}
@@ -196,6 +213,40 @@ def test_reload_and_close_stop_the_work(served: Served, browser: Browser) -> Non
     page.reload()
     page.wait_for_function(begun, arg=player)
     assert served.work() > 0.05
+    context.close()
+    assert served.idles()
+
+
+def test_who_waits_sees_his_place_and_the_recorded_run(served: Served, browser: Browser) -> None:
+    """A link's run that others keep waiting: an estimate, digits that move, then the run."""
+    leave = threading.Event()
+
+    def read(seed: int) -> None:
+        query = LASTING.replace("steps=100", "steps=90")
+        url = f"{served.url}/mldemo/live/watch?{query}&seed={seed}"
+        with httpx.stream("GET", url, timeout=60) as answer:
+            for _ in answer.iter_raw():
+                if leave.is_set():
+                    return
+
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    player = "#tab-watch .md-player"
+    with ThreadPoolExecutor(6) as pool:
+        try:
+            reading = [pool.submit(read, seed) for seed in range(6)]
+            time.sleep(1)
+            page.goto(f"{served.url}/?tab=watch&step=7&{LASTING}")
+            waiting = f"{player}[data-state=waiting][data-mode=prerecorded]"
+            page.wait_for_selector(f"{waiting}[data-frames='21']:not([data-step='0'])")
+            words = page.inner_text(f"{player} .md-mode")
+            assert re.fullmatch(r"waiting: number [5-7] in line, about \d+ s", words), words
+        finally:
+            leave.set()
+        for done in reading:
+            done.result(60)
+    page.wait_for_selector(f"{player}[data-mode=live][data-step='7']")  # the link's own
     context.close()
     assert served.idles()
 

@@ -53,9 +53,9 @@ def together(
             [1000 * (1 + try_) + (0 if equal else i) for i in range(visitors)]
             for try_ in range(tries)
         ]
-        asyncio.run(_visits(app.url, [[1]], 0))  # the network is loaded, caches are warm
+        asyncio.run(visit_together(app.url, [[1]], 0))  # the network is loaded, caches are warm
         before, used = app.megabytes(), app.core_seconds()
-        visits = asyncio.run(_visits(app.url, groups, greedy))
+        visits = asyncio.run(visit_together(app.url, groups, greedy))
         after, used = app.megabytes(), app.core_seconds() - used
         time.sleep(SETTLE_SECONDS)
         settled = app.megabytes()
@@ -75,7 +75,7 @@ def together(
     yield {**what, "what": "megabytes", **{k: round(v, 1) for k, v in memory.items()}}
 
 
-async def _visits(url: str, groups: list[list[int]], greedy: int) -> list[dict[str, Any]]:
+async def visit_together(url: str, groups: list[list[int]], greedy: int) -> list[dict[str, Any]]:
     """What each visitor saw, group after group."""
     import httpx
 

@@ -9,7 +9,7 @@ const LIVE = new URL("../../live/", import.meta.url);
 const deviceName = (device) => (device === "cpu" ? "CPU" : `GPU (${device})`);
 
 export class Runner {
-  #run = null; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = []; #target = null;
+  #run = null; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = []; #target = null; #filled = null;
 
   constructor(root, spec, module, view, link) {
     Object.assign(this, { root, spec, view });
@@ -94,8 +94,7 @@ export class Runner {
     this.#over(this.state === "running" ? "stopped" : "failed");
   }
   #receive(record, mode, id) {
-    if (record.kind === "line")
-      return this.put("mode", `waiting: ${record.place} ${record.place > 1 ? "runs" : "run"} in line`);
+    if (record.kind === "line") return this.#wait(record, this.#run);
     if (record.kind === "error") return this.#failed(record.text);
     if (record.kind === "head") this.#begin(record, mode, id);
     else if (record.kind === "frame") {
@@ -103,6 +102,24 @@ export class Runner {
       this.player.push(record);
     } else if (record.kind === "end") this.#over("finished");
     else this.tab.record?.(record);
+  }
+  async #wait({ place, seconds }, run) { // if nothing is shown yet, what is recorded moves meanwhile
+    const about = seconds < 1 ? "less than 1 s" : `about ${Math.round(seconds)} s`;
+    this.put("mode", `waiting: number ${place} in line, ${about}`);
+    const { recording } = this.spec.props, { player } = this;
+    if (!recording || player.head || this.#filled === run) return;
+    this.#filled = run;
+    try {
+      for await (const record of records(new URL(recording, import.meta.url), run.signal)) {
+        if (this.#run !== run || this.state !== "waiting") return;
+        if (record.kind === "head") {
+          this.root.dataset.mode = "prerecorded";
+          player.begin(record, { target: still.matches ? Infinity : null, whole: this.tab.whole });
+          this.tab.begin?.(record);
+        } else if (record.kind === "frame") player.push(record);
+      }
+      player.end();
+    } catch { /* the run itself says what is wrong */ }
   }
   #begin(head, mode, id) {
     if (!head.track) {
