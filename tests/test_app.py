@@ -123,6 +123,8 @@ def test_programs_get_pictures_and_numbers(client: Client) -> None:
     assert picture.shape == (134, 134)
     assert picture.std() > 20
     assert answer["network_calls"] == 3
+    rough = client.predict(**asked, exponent=1.1, kappa=30, api_name="/sample")
+    assert {"exponent": 1.1, "kappa": 30}.items() <= rough["prior"].items()
     job = client.submit(**asked, api_name="/frames")
     job.result(60)
     assert [frame["step"] for frame in job.outputs()] == [0, 1, 2, 3]
@@ -153,6 +155,8 @@ def test_programs_get_pictures_and_numbers(client: Client) -> None:
         ("score", 3),
         ("prior", "x" * 100_000),
         ("checkpoint", "../../etc/passwd"),
+        ("exponent", 1e300),
+        ("kappa", "wide"),
     ],
 )
 def test_bad_calls_of_programs(client: Client, name: str, field: str, value: Any) -> None:

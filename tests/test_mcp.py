@@ -45,15 +45,16 @@ def test_tools_say_what_they_want(app: str) -> None:
         assert len(tool.description) > 20
         for name, argument in tool.inputSchema["properties"].items():
             assert len(argument["description"]) > 10, name
-            assert name == "checkpoint" or "default" in argument  # gradio leaves out a None
+            # gradio leaves out a None
+            assert name in ("checkpoint", "exponent", "kappa") or "default" in argument
     wanted = set(tools["sample"].inputSchema["properties"])
     assert wanted == {p.name for p in ASKED}
 
 
 def test_a_tool_draws(app: str) -> None:
     """A picture that can be fetched, and the numbers of the run."""
-    wish = {"resolution": 16, "steps": 3, "count": 4, "score": "gaussian", "seed": 5}
-    failed, words = call(app, "sample", **wish)
+    asked = {"resolution": 16, "steps": 3, "count": 4, "score": "gaussian", "seed": 5}
+    failed, words = call(app, "sample", **asked)
     answer = ast.literal_eval(words)
     assert not failed
     assert answer["network_calls"] == 3

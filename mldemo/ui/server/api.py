@@ -34,8 +34,7 @@ from mldemo.ui.server.schedule import Full
 from mldemo.ui.tab import Place
 from mldemo.ui.wire import grey
 
-# what a run may be asked for, in this order; the prior's shape is left at its default
-ASKED = list(inspect.signature(Request).parameters.values())[:9]
+ASKED = list(inspect.signature(Request).parameters.values())  # of a run, in this order
 ARGUMENTS = {
     "prior": f"covariance of the noise, one of {', '.join(PRIORS)}",
     "resolution": f"pixels per side, {SMALLEST} to {FINEST_LIVE}",
@@ -46,6 +45,8 @@ ARGUMENTS = {
     "score": f"one of {', '.join(SCORES)}; learned is a network's, the others are exact",
     "checkpoint": "name of a checkpoint of the prior; none for its default",
     "guidance": f"weight of what the network adds to the linear filter, 0 to {LARGEST_GUIDANCE:g}",
+    "exponent": "decay s of the spectrum of a prior that has one; none for its default",
+    "kappa": "κ of a prior that has one, 2π over its correlation length; none for its default",
 }
 CONCURRENCY = {"concurrency_limit": 4, "concurrency_id": "compute"}
 
