@@ -40,8 +40,8 @@ try:
         check_address(options.host, port)
     # What takes seconds to import comes after what people may have mistyped.
     from mldemo.machine import choose_device
-    from mldemo.store.checkpoints import BUNDLE
     from mldemo.store.hub import configure_client
+    from mldemo.store.manifest import BUNDLE
 
     configure_client()  # before gradio, which imports the client
 

@@ -11,8 +11,8 @@ from PIL import Image
 from mldemo.images import sheet, write_image
 from mldemo.pipeline import GENERATED_DIGITS, pixels, prepare
 from mldemo.request import Request
-from mldemo.store.checkpoints import (
-    FORMAT,
+from mldemo.store.checkpoints import FORMAT
+from mldemo.store.manifest import (
     checkpoint_names,
     manifest_entry,
     prior_names,

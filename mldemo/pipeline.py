@@ -25,14 +25,11 @@ from mldemo.request import EXACT_SCORES, Request, check_choice
 from mldemo.space.covariance import Prior
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import radial_mean, radial_power, resample
-from mldemo.store.checkpoints import (
+from mldemo.store.checkpoints import Checkpoint, load_checkpoint, load_statistics, parse
+from mldemo.store.manifest import (
     BUNDLE,
-    Checkpoint,
     checkpoint_names,
-    load_checkpoint,
-    load_statistics,
     manifest_entry,
-    parse,
     prior_names,
     read_manifest,
     read_verified,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from mldemo.store import checkpoints
+from mldemo.store.manifest import manifest_update
 
 REPO, FILE = "somebody/fields", "tiny.safetensors"
 
@@ -20,7 +20,7 @@ def point_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pin(folder: Path, commit: str, repo: str = REPO) -> None:
-    with checkpoints.manifest_update(folder) as manifest:
+    with manifest_update(folder) as manifest:
         manifest |= {"repo": repo, "revision": commit}
 
 

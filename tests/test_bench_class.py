@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mldemo.store.checkpoints import BUNDLE
+from mldemo.store.manifest import BUNDLE
 from mldemo.studies.bench_class import together
 
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from mldemo.pipeline import prepare
 from mldemo.request import Request
 from mldemo.store import checkpoints
-from mldemo.store.checkpoints import BUNDLE, CheckpointError, load_checkpoint, read_manifest
+from mldemo.store.checkpoints import load_checkpoint
+from mldemo.store.manifest import BUNDLE, CheckpointError, read_manifest
 
 REQUEST = {"resolution": 16, "steps": 3, "count": 2}
 

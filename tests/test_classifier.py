@@ -13,7 +13,8 @@ from mldemo.data.sets import IdxFolder
 from mldemo.metrics import classifier
 from mldemo.metrics.classifier import Classifier, Fit, accuracy, find_classifier, load_classifier
 from mldemo.space.spectral import bandwidth, frequencies, resample, to_modes
-from mldemo.store.checkpoints import BUNDLE, CheckpointError, manifest_entry, parse, read_verified
+from mldemo.store.checkpoints import parse
+from mldemo.store.manifest import BUNDLE, CheckpointError, manifest_entry, read_verified
 
 
 class Fixed:

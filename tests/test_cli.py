@@ -17,6 +17,7 @@ from mldemo.space.priors import PRIORS, prior_from_dict
 from mldemo.space.spectral import resample
 from mldemo.space.streams import LARGEST_SEED
 from mldemo.store import checkpoints
+from mldemo.store.manifest import read_manifest
 
 Answer = tuple[int, str, str]
 
@@ -161,10 +162,10 @@ def test_train_makes_a_checkpoint_that_samples(run, idx_folder: Path, tmp_path: 
     words += ("--levels", "8:2,16:1", "--batch", 4, "--name", "c", "--out", tmp_path)
     code, text, _ = run(*words)
     assert code == 0 and json.loads(text)["steps"] == 3
-    manifest = checkpoints.read_manifest(tmp_path)
+    manifest = read_manifest(tmp_path)
     assert manifest["default"] == "c-16" and manifest["files"]["c-8"]["levels"] == [[8, 2]]
     assert run(*words[:4], "fno", *words[5:-4], "--name", "d", "--out", tmp_path)[0] == 0
-    assert checkpoints.read_manifest(tmp_path)["default"] == "c-16", "another prior took over"
+    assert read_manifest(tmp_path)["default"] == "c-16", "another prior took over"
     again = ("--prior", "combined", "--checkpoints", tmp_path, "--resolution", 9, "--count", 1)
     assert run("sample", *again, "--out", tmp_path / "a.npy")[0] == 0
     assert run("verify", "--checkpoints", tmp_path)[0] == 0

@@ -15,7 +15,7 @@ from mldemo.data.materials import Material
 from mldemo.data.sets import DataSet, FashionMnist, IdxFolder, Mnist, open_data, split
 from mldemo.metrics.classifier import Fit
 from mldemo.space.priors import Bessel
-from mldemo.store.checkpoints import manifest_entry
+from mldemo.store.manifest import manifest_entry
 from mldemo.store.publish import model_card
 
 

@@ -24,7 +24,7 @@ from mldemo.metrics.table import table
 from mldemo.pipeline import prepare
 from mldemo.request import Request
 from mldemo.space.spectral import multiplicity, resample, to_modes
-from mldemo.store.checkpoints import BUNDLE, read_manifest
+from mldemo.store.manifest import BUNDLE, read_manifest
 
 QUICK = {"steps": 2, "count": 60}
 

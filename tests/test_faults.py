@@ -21,6 +21,7 @@ from test_cli import run
 
 from mldemo.networks.sizes import size_of
 from mldemo.store import checkpoints
+from mldemo.store.manifest import manifest_update, read_manifest
 from mldemo.training.loop import LossLog
 
 __all__ = ["run"]
@@ -217,7 +218,7 @@ def test_checkpoints_that_finish_at_once_are_all_in_the_manifest(tmp_path: Path)
     program = """
 import sys
 from pathlib import Path
-from mldemo.store.checkpoints import write_file
+from mldemo.store.manifest import write_file
 folder, name = Path(sys.argv[1]), sys.argv[2]
 (folder / f"{name}.ready").touch()
 while len(list(folder.glob("*.ready"))) < 2:
@@ -228,7 +229,7 @@ for i in range(20):
     command = [sys.executable, "-c", program, str(tmp_path)]
     writers = [subprocess.Popen([*command, name], cwd=ROOT) for name in "ab"]
     assert [writer.wait(120) for writer in writers] == [0, 0]
-    assert len(checkpoints.read_manifest(tmp_path)["files"]) == 40
+    assert len(read_manifest(tmp_path)["files"]) == 40
 
 
 # --- manifests and records
@@ -336,7 +337,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     change(record)
     save_file(load_file(path), path, {"mldemo": json.dumps(record)})
     raw = path.read_bytes()
-    with checkpoints.manifest_update(folder) as manifest:
+    with manifest_update(folder) as manifest:
         facts = {"size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
         manifest["files"]["tiny"].update(facts)
 
@@ -400,7 +401,7 @@ def test_networks_that_are_none(
 def test_train_names_the_two_sizes(run, idx_folder: Path, tmp_path: Path, size: str) -> None:
     words = ("train", "--data", idx_folder, "--size", size, "--levels", "8:1", "--batch", 2)
     assert run(*words, "--name", "a", "--out", tmp_path)[0] == 0
-    entry = checkpoints.read_manifest(tmp_path)["files"]["a-8"]
+    entry = read_manifest(tmp_path)["files"]["a-8"]
     assert entry["network_size"] == size
     widths = {"light": [48, 96], "large": [128, 256]}[size]
     assert entry["network"]["core_widths"] == widths

@@ -10,7 +10,7 @@ import pytest
 import torch
 from ui import app
 
-from mldemo.store.checkpoints import BUNDLE
+from mldemo.store.manifest import BUNDLE
 from mldemo.ui.app import TABS
 from mldemo.ui.tab import Place
 from mldemo.ui.wire import decode

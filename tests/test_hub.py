@@ -12,8 +12,9 @@ from hub_tools import FILE, REPO, await_that, pin, point_at
 from huggingface_hub import constants
 from test_checkpoints import _Bomb, _drop, _extra, _misshape, _poison, edit_tensors, rewrite
 
-from mldemo.store import checkpoints, hub
-from mldemo.store.checkpoints import CheckpointError, find, load_checkpoint, read_manifest
+from mldemo.store import hub
+from mldemo.store.checkpoints import load_checkpoint
+from mldemo.store.manifest import CheckpointError, find, read_manifest, write_file
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("client")
@@ -267,7 +268,7 @@ def test_the_manifest_pins_a_full_commit(bundle: Path, revision: object) -> None
 
 
 def test_a_new_file_is_not_looked_for_under_the_old_pin(server: Hub, bundle: Path) -> None:
-    checkpoints.write_file(bundle, "tiny", "fields", {}, {}, {})
+    write_file(bundle, "tiny", "fields", {}, {}, {})
     assert find("tiny", bundle).source == "bundle" and server.asked == []
 
 

@@ -17,7 +17,7 @@ from hub_tools import FILE, REPO, await_that, pin, point_at
 from huggingface_hub import constants
 
 from mldemo.store import hub
-from mldemo.store.checkpoints import CheckpointError, find
+from mldemo.store.manifest import CheckpointError, find
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("client")
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 FORKS = """
 import hashlib, json, os, signal, sys, time
 from pathlib import Path
-from mldemo.store.checkpoints import find
+from mldemo.store.manifest import find
 
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:

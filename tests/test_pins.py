@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mldemo.diffusion.samplers import initial_state
-from mldemo.store.checkpoints import checkpoint_names, load_checkpoint
+from mldemo.store.checkpoints import load_checkpoint
+from mldemo.store.manifest import checkpoint_names
 
 PINS = Path(__file__).with_name("pins.json")
 RESOLUTIONS = (16, 32)

@@ -11,7 +11,7 @@ from PIL import Image
 from mldemo.cli.sampling import noise, sample
 from mldemo.pipeline import prepare
 from mldemo.request import Request
-from mldemo.store.checkpoints import BUNDLE
+from mldemo.store.manifest import BUNDLE
 from mldemo.ui.app import TABS
 from mldemo.ui.programs import INSTALL, pinned, program, run_command, run_program
 from mldemo.ui.tab import Place, source_of

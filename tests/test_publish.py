@@ -10,8 +10,9 @@ from hub_server import Hub
 from hub_tools import FILE, REPO
 from test_checkpoints import rewrite
 
-from mldemo.store import checkpoints, hub
-from mldemo.store.checkpoints import find, load_checkpoint, read_manifest
+from mldemo.store import hub
+from mldemo.store.checkpoints import load_checkpoint
+from mldemo.store.manifest import find, manifest_update, read_manifest
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("client")
@@ -29,7 +30,7 @@ def test_publish_then_fetch_gives_identical_bytes(
     (folder / "sheets").mkdir()
     (folder / SHEET).write_bytes(b"\x89PNG" + bytes(100))
     metrics = {"16": {"fid": 3.25, "name": "x"}, "32": {"fid": None}, "vendi": 7}
-    with checkpoints.manifest_update(folder) as manifest:
+    with manifest_update(folder) as manifest:
         manifest["files"]["tiny"]["metrics"] = metrics
     before = (folder / "manifest.json").read_bytes()
 

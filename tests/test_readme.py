@@ -74,7 +74,7 @@ def test_the_header_is_that_of_a_space() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     """To files of the repository, and to values that the tabs accept."""
-    from mldemo.store.checkpoints import BUNDLE
+    from mldemo.store.manifest import BUNDLE
     from mldemo.ui.app import TABS
     from mldemo.ui.fields import read_all
     from mldemo.ui.tab import Place

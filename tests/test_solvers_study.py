@@ -28,7 +28,7 @@ from mldemo.diffusion.sde import log_snr_times, uniform_times
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.space import spectral
 from mldemo.space.priors import Laplacian
-from mldemo.store.checkpoints import read_manifest
+from mldemo.store.manifest import read_manifest
 from mldemo.studies.solvers import (
     GaussianProblem,
     StrongErrors,

@@ -16,7 +16,8 @@ from mldemo.data.sets import IdxFolder
 from mldemo.diffusion.sde import END, FIRST
 from mldemo.space.priors import Bessel, Laplacian, Standard
 from mldemo.space.spectral import multiplicity, resample, shift, to_modes
-from mldemo.store.checkpoints import load_checkpoint, read_manifest
+from mldemo.store.checkpoints import load_checkpoint
+from mldemo.store.manifest import read_manifest
 from mldemo.training.families import Family
 from mldemo.training.loop import LossLog, Progress, Training, export
 from mldemo.training.plan import DECISIVE, SHARE, Plan, training_times

@@ -65,7 +65,7 @@ def test_formulas_are_mathml(step: dict[str, Any]) -> None:
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 def test_links_and_conditions_fit_the_tabs(step: dict[str, Any]) -> None:
     """A step opens a tab with values that it accepts, and waits for something yet to be done."""
-    from mldemo.store.checkpoints import BUNDLE
+    from mldemo.store.manifest import BUNDLE
     from mldemo.ui.app import TABS
     from mldemo.ui.fields import read_all
     from mldemo.ui.tab import Place
@@ -92,7 +92,7 @@ def test_figures_come_from_statistics_and_records(language: str) -> None:
     """Every brace of an answer is filled, with what a dense computation or a record says."""
     from mldemo.diffusion.sde import Schedule
     from mldemo.pipeline import default_prior, default_statistics
-    from mldemo.store.checkpoints import BUNDLE
+    from mldemo.store.manifest import BUNDLE
     from mldemo.studies.study import RECORDS
     from mldemo.ui.tab import Place
     from mldemo.ui.tabs.learn.learn import facts

@@ -16,7 +16,7 @@ LIVE = "score=gaussian&n=32&steps=20&count=4&seed=3"
 
 def folder() -> Path:
     """The bundle that the app serves."""
-    from mldemo.store.checkpoints import BUNDLE
+    from mldemo.store.manifest import BUNDLE
 
     return Path(os.environ.get("MLDEMO_CHECKPOINTS", BUNDLE))
 

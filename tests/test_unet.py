@@ -21,7 +21,7 @@ from mldemo.networks.blocks import FIELDS
 from mldemo.space import spectral
 from mldemo.space.noise import unit_modes
 from mldemo.space.priors import Bessel, Matched
-from mldemo.store import checkpoints
+from mldemo.store.manifest import read_manifest
 
 PRIOR, SCHEDULE = Bessel(1.5, 8.0, trace=0.4), Schedule()
 SMALL = {"kind": "unet", "widths": (8, 16, 24)}
@@ -172,7 +172,7 @@ def test_it_trains_on_the_material_and_samples(
     words = ("--levels", "16:2", "--batch", 4, "--out", tmp_path)
     call("train", "--data", "material", "--network", "unet", *words)
     assert json.loads(capsys.readouterr().out)["name"] == "material-bessel"
-    entry = checkpoints.read_manifest(tmp_path)["files"]["material-bessel-16"]
+    entry = read_manifest(tmp_path)["files"]["material-bessel-16"]
     assert entry["data"] == "material" and entry["network"]["kind"] == "unet"
     for n in (9, 32):
         out = tmp_path / f"{n}.npy"

@@ -10,6 +10,7 @@ from mldemo.cli.options import bundle_option, device_option, say
 from mldemo.machine import choose_device
 from mldemo.request import Request
 from mldemo.store import checkpoints
+from mldemo.store.manifest import read_manifest, read_verified
 
 
 @click.command()
@@ -19,7 +20,7 @@ def verify(device: str, folder: Path) -> None:
     """Check every file of the bundle: hash, load, finiteness, a sample of four images."""
     chosen = choose_device(device)
     failed = 0
-    for name, entry in checkpoints.read_manifest(folder)["files"].items():
+    for name, entry in read_manifest(folder)["files"].items():
         try:
             if entry.get("kind") == "checkpoint":
                 for prior in entry["priors"]:
@@ -29,7 +30,7 @@ def verify(device: str, folder: Path) -> None:
                         reach = float(x.abs().max())
                         raise ValueError(f"with {prior['name']} its samples reach {reach:g}")
             else:
-                checkpoints.parse(checkpoints.read_verified(name, folder)[0], name)
+                checkpoints.parse(read_verified(name, folder)[0], name)
             click.echo(f"ok      {name}")
         except (ValueError, KeyError, TypeError) as error:
             failed += 1

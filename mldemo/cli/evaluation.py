@@ -28,7 +28,7 @@ from mldemo.metrics.table import table as markdown
 from mldemo.request import GUIDANCE, LARGEST_COUNT, LARGEST_GUIDANCE
 from mldemo.space.priors import PRIORS
 from mldemo.space.streams import LARGEST_SEED
-from mldemo.store.checkpoints import checkpoint_names, manifest_entry
+from mldemo.store.manifest import checkpoint_names, manifest_entry
 
 ONE, EVERY = "32", "16,32,64,128:1000"  # resolutions by default
 RECORDS = Path(studies.__file__).parent / "evaluation.json"  # those that are shipped

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from mldemo.cli.options import bundle_option, say
-from mldemo.store import checkpoints, hub
+from mldemo.store import hub
+from mldemo.store.manifest import CheckpointError, find, manifest_entry, read_manifest
 
 
 @click.command()
@@ -27,7 +28,7 @@ def publish(repo: str, private: bool, dry_run: bool, folder: Path) -> None:
         click.echo("\n" + files["README.md"].decode())
         return
     commit = publishing.publish(folder, repo, private)
-    names = ",".join(e["file"] for e in checkpoints.read_manifest(folder)["files"].values())
+    names = ",".join(e["file"] for e in read_manifest(folder)["files"].values())
     say({"repo": repo, "revision": commit, "preload_from_hub": f"{repo} {names} {commit}"})
 
 
@@ -44,15 +45,15 @@ def fetch(names: tuple[str, ...], everything: bool, seconds: float, folder: Path
     MLDEMO_HUB_REPO=OWNER/NAME[@REVISION] names another repository than the manifest does;
     MLDEMO_HUB_TOKEN=1 shows your own token to a private or gated one. Prints where each file is.
     """
-    manifest = checkpoints.read_manifest(folder)
+    manifest = read_manifest(folder)
     wanted = list(manifest["files"]) if everything else names or [manifest["default"]]
     failed = False
     for name in wanted:
-        if hub.pinned(manifest, checkpoints.manifest_entry(name, folder)) is None:
+        if hub.pinned(manifest, manifest_entry(name, folder)) is None:
             raise ValueError("no repository is configured: set MLDEMO_HUB_REPO=OWNER/NAME")
         try:
-            found = checkpoints.find(name, folder, seconds)
-        except checkpoints.CheckpointError as error:
+            found = find(name, folder, seconds)
+        except CheckpointError as error:
             failed = True
             click.echo(f"FAILED  {name}: {error}")
             continue

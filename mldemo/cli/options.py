@@ -11,7 +11,7 @@ import click
 from mldemo.data.sets import DataSet
 from mldemo.request import GUIDANCE, LARGEST_GUIDANCE
 from mldemo.space.streams import LARGEST_SEED
-from mldemo.store import checkpoints
+from mldemo.store.manifest import BUNDLE
 
 
 class Whole(click.ParamType):
@@ -48,7 +48,7 @@ bundle_option = click.option(
     "--checkpoints",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    default=checkpoints.BUNDLE,
+    default=BUNDLE,
     help="Folder with manifest.json and the checkpoint files.  [default: the bundle]",
 )
 

@@ -108,7 +108,8 @@ def train(
     """
     from mldemo.data.sets import open_data
     from mldemo.data.statistics import Statistics
-    from mldemo.store.checkpoints import load_checkpoint, manifest_entry
+    from mldemo.store.checkpoints import load_checkpoint
+    from mldemo.store.manifest import manifest_entry
     from mldemo.training import loop as training
 
     chosen = choose_device(device)

@@ -19,15 +19,8 @@ from torch.nn import functional
 from mldemo.data.sets import DataSet
 from mldemo.space.spectral import bandwidth, frequencies, resample, to_field, to_modes
 from mldemo.space.streams import check_seed
-from mldemo.store.checkpoints import (
-    BUNDLE,
-    FORMAT,
-    CheckpointError,
-    parse,
-    read_manifest,
-    read_verified,
-    write_file,
-)
+from mldemo.store.checkpoints import FORMAT, parse
+from mldemo.store.manifest import BUNDLE, CheckpointError, read_manifest, read_verified, write_file
 
 LEVEL, BAND_LIMIT = 32, 16
 FEATURES = 64

@@ -37,7 +37,7 @@ from mldemo.metrics.draws import matched_draws
 from mldemo.metrics.features import coverage, frechet_distance, vendi_score
 from mldemo.pipeline import pixels
 from mldemo.space.spectral import resample
-from mldemo.store.checkpoints import BUNDLE, manifest_entry
+from mldemo.store.manifest import BUNDLE, manifest_entry
 
 TESTED = 5000  # at most, of the test part
 DRAWS = 5  # behind a floor

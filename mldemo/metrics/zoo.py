@@ -15,14 +15,14 @@ import torch
 from mldemo.metrics.evaluation import Reference
 from mldemo.metrics.settings import Settings
 from mldemo.pipeline import prepare
-from mldemo.store.checkpoints import (
+from mldemo.store.files import read_json, write_json
+from mldemo.store.manifest import (
     BUNDLE,
     manifest_entry,
     manifest_update,
     prior_names,
     read_manifest,
 )
-from mldemo.store.files import read_json, write_json
 
 CHUNK = 50  # images computed at once; a sample does not depend on it
 Record = dict[str, Any]

@@ -14,7 +14,7 @@ from typing import Any
 
 from mldemo.data.sets import DataSet
 from mldemo.store import hub
-from mldemo.store.checkpoints import find, manifest_update, prior_names, read_manifest
+from mldemo.store.manifest import find, manifest_update, prior_names, read_manifest
 
 TASK = "unconditional-image-generation"
 CARD = """

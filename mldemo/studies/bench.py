@@ -14,7 +14,7 @@ from torch import Tensor
 from mldemo.machine import tune_process
 from mldemo.pipeline import Run, prepare
 from mldemo.request import Request
-from mldemo.store.checkpoints import BUNDLE
+from mldemo.store.manifest import BUNDLE
 
 
 def _seconds(calls: list[Callable[[], object]], rounds: int) -> list[float]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mldemo.store.checkpoints import BUNDLE
+from mldemo.store.manifest import BUNDLE
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 PLAYER = "#tab-watch .md-player"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mldemo.request import Request
-from mldemo.store.checkpoints import BUNDLE
+from mldemo.store.manifest import BUNDLE
 from mldemo.studies.bench_app import served
 
 MOST_VISITORS, MOST_GREEDY, MOST_TRIES = 1000, 100, 100

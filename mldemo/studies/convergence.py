@@ -26,7 +26,7 @@ from mldemo.request import Request
 from mldemo.space.covariance import Prior
 from mldemo.space.priors import PRIORS, Bessel, Laplacian
 from mldemo.space.spectral import LEVELS, multiplicity, resample, resample_modes
-from mldemo.store.checkpoints import BUNDLE, manifest_entry, read_manifest
+from mldemo.store.manifest import BUNDLE, manifest_entry, read_manifest
 from mldemo.studies.study import Cells, Record, Study, values
 
 if TYPE_CHECKING:

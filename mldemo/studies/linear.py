@@ -24,7 +24,8 @@ from mldemo.pipeline import GENERATED_DIGITS, prepare
 from mldemo.request import GUIDANCE, Request
 from mldemo.space.covariance import Prior
 from mldemo.space.spectral import apply_multiplier, resample
-from mldemo.store.checkpoints import parse, read_verified
+from mldemo.store.checkpoints import parse
+from mldemo.store.manifest import read_verified
 from mldemo.studies.study import Cells, Record, Study, values
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from torch import Tensor
 from mldemo.diffusion.coarse import Process, sample_coarse_to_fine
 from mldemo.pipeline import Run, prepare
 from mldemo.request import Request
-from mldemo.store.checkpoints import BUNDLE, manifest_entry, read_manifest
+from mldemo.store.manifest import BUNDLE, manifest_entry, read_manifest
 from mldemo.studies.convergence import coupled_distance
 from mldemo.studies.judged import judge, spread
 from mldemo.studies.study import Cells, Record, Study, values

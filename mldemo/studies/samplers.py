@@ -12,7 +12,7 @@ import torch
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.pipeline import prepare
 from mldemo.request import Request
-from mldemo.store.checkpoints import BUNDLE, manifest_entry, read_manifest
+from mldemo.store.manifest import BUNDLE, manifest_entry, read_manifest
 from mldemo.studies.judged import judge, spread
 from mldemo.studies.solvers import bundled_gaussian
 from mldemo.studies.study import Cells, Record, Study, values

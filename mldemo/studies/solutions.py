@@ -29,7 +29,7 @@ from mldemo.request import Request
 from mldemo.space.diagonal import Diagonal
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import multiplicity, radius
-from mldemo.store.checkpoints import BUNDLE, manifest_entry, read_manifest
+from mldemo.store.manifest import BUNDLE, manifest_entry, read_manifest
 from mldemo.studies.convergence import coupled_distance
 from mldemo.studies.study import Cells, Record, Study, values
 

@@ -33,7 +33,7 @@ from mldemo.space.diagonal import Diagonal
 from mldemo.space.noise import unit_modes
 from mldemo.space.priors import Laplacian
 from mldemo.space.spectral import FINEST, multiplicity, squared_norm, to_field, to_modes
-from mldemo.store.checkpoints import BUNDLE, read_manifest
+from mldemo.store.manifest import BUNDLE, read_manifest
 
 STEPS = (5, 8, 10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320)
 MIXTURE_STEPS = (10, 14, 20, 28, 40, 56, 80, 112, 160)

@@ -17,8 +17,8 @@ import mldemo
 from mldemo.machine import share_cores, tune_process
 from mldemo.pipeline import prepare
 from mldemo.request import Request
-from mldemo.store.checkpoints import BUNDLE, checkpoint_names, find, read_manifest
 from mldemo.store.hub import in_background
+from mldemo.store.manifest import BUNDLE, checkpoint_names, find, read_manifest
 from mldemo.ui.server.api import add_endpoints
 from mldemo.ui.server.live import COMPUTE, Live, Source
 from mldemo.ui.server.opening import links, opening, title

@@ -26,8 +26,8 @@ from mldemo.diffusion.steps import SAMPLERS
 from mldemo.pipeline import Frame, Run, pixels, prepare
 from mldemo.request import SCORES, Request
 from mldemo.space.spectral import radial_power
-from mldemo.store.checkpoints import BUNDLE
 from mldemo.store.files import make_folder, read_bounded, write_bytes
+from mldemo.store.manifest import BUNDLE
 from mldemo.ui.programs import run_command, run_program
 
 MAGIC = b"MLDEMO3\n"

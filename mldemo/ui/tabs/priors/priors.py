@@ -13,7 +13,7 @@ from mldemo.request import Request, request_from
 from mldemo.space.covariance import EXPONENT, KAPPA, Parameter, Prior
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import FINEST, LEVELS, radial_mean
-from mldemo.store.checkpoints import manifest_entry
+from mldemo.store.manifest import manifest_entry
 from mldemo.ui.fields import Choice, Number, Several, seed_field
 from mldemo.ui.limits import checked
 from mldemo.ui.programs import draws_command, draws_program

@@ -7,7 +7,7 @@ from mldemo.diffusion.steps import SAMPLERS
 from mldemo.pipeline import checkpoints_for, prepare
 from mldemo.request import GUIDANCE, LARGEST_GUIDANCE, SCORES, Request
 from mldemo.space.priors import PRIORS
-from mldemo.store.checkpoints import checkpoint_names, manifest_entry
+from mldemo.store.manifest import checkpoint_names, manifest_entry
 from mldemo.ui.fields import Choice, Number, Whole, seed_field
 from mldemo.ui.limits import checked
 from mldemo.ui.tab import Place, Tab
