@@ -7,8 +7,10 @@ import argparse
 import atexit
 import os
 import signal
+import tempfile
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported
 
@@ -33,11 +35,29 @@ parser.add_argument(
     default=environ("GRADIO_ROOT_PATH") or None,
     help="the prefix behind which a proxy serves the page (default: GRADIO_ROOT_PATH)",
 )
+
+
+def end(*_: object) -> NoReturn:
+    """Remove temporary files and stop.
+
+    Taking torch and gradio apart takes a second and more and is of use to nobody.
+    """
+    atexit._run_exitfuncs()
+    os._exit(0)
+
+
 options = parser.parse_args(None if __name__ == "__main__" else [])
 try:
     port, root_path = check_port(options.port), check_root_path(options.root_path)
     if __name__ == "__main__":
         check_address(options.host, port)
+        if not environ("GRADIO_TEMP_DIR"):  # gradio's own may belong to another user, and stays
+            scratch = tempfile.TemporaryDirectory(prefix="mldemo-")
+            os.environ["GRADIO_TEMP_DIR"] = scratch.name
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A container's first process has no default, and an exception inside the import of an
+            # extension may be lost.
+            signal.signal(number, end)
     # What takes seconds to import comes after what people may have mistyped.
     from mldemo.machine import choose_device
     from mldemo.store.hub import configure_client
@@ -58,7 +78,7 @@ demo = build_app(device, Path(environ("MLDEMO_CHECKPOINTS") or BUNDLE), gpu)
 
 if __name__ == "__main__":
     stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):  # a container's first process has no default
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     demo.launch(
         server_name=options.host,
@@ -71,6 +91,4 @@ if __name__ == "__main__":
     while not stopped.wait(1) and demo.server.thread.is_alive():
         pass
     demo.close()
-    # Taking torch and gradio apart takes a second and more and is of use to nobody.
-    atexit._run_exitfuncs()
-    os._exit(0)
+    end()

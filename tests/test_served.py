@@ -189,6 +189,11 @@ def test_it_ends_cleanly_and_soon(way: str, tmp_path: Path) -> None:
     if way == "first process":
         command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *command]
     with started(*command, url=url, TMPDIR=str(tmp_path)) as process:
+        asked = {"prior": "bessel", "resolution": 16, "count": 1, "seed": 7}
+        call = f"{url}/gradio_api/call/noise"
+        event = httpx.post(call, json={"data": [*asked.values()]}).json()["event_id"]
+        assert "complete" in httpx.get(f"{call}/{event}", timeout=60).text
+        assert list(tmp_path.rglob("*.png"))
         query = "n=128&count=16&steps=100&sampler=heun"
         with httpx.stream("GET", f"{url}/mldemo/live/watch?{query}", timeout=60) as answer:
             next(answer.iter_raw())
@@ -203,8 +208,30 @@ def test_it_ends_cleanly_and_soon(way: str, tmp_path: Path) -> None:
         words = process.stdout.read() if process.stdout else ""
         assert "Traceback" not in words and "futures" not in words, words
         assert process.returncode == 0, words
-        assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+        assert not list(tmp_path.rglob("*"))
         assert seconds < 3 * max(1.0, os.getloadavg()[0] / machine.granted_cores())
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
+def test_it_ends_while_it_starts(seconds: float, tmp_path: Path) -> None:
+    """As the first of a container; without a word, and nothing stays."""
+    command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    command += [sys.executable, "app.py", "--port", str(free_port())]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, **CLOSED)
+    try:
+        while not list(tmp_path.iterdir()):  # the addresses have been checked
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(seconds)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        words, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0 and "Traceback" not in words, words
+    assert not list(tmp_path.iterdir())
 
 
 def test_hosts() -> None:
