@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -272,6 +273,8 @@ def test_rate_warms_up_falls_and_halves_between_levels() -> None:
     assert rates[:1000].max() == pytest.approx(1e-3, rel=0.05)
     assert rates[999] == pytest.approx(2e-5, rel=0.01)
     np.testing.assert_allclose(rates[1000:], rates[:1000] / 2)
+    carried = replace(plan, carried=1.0)
+    np.testing.assert_allclose([carried.rate(i) for i in range(1000, 2000)], rates[:1000])
 
 
 @pytest.mark.parametrize(
@@ -282,6 +285,7 @@ def test_rate_warms_up_falls_and_halves_between_levels() -> None:
         ({"levels": ((16, 0),)}, "from 1 to 10000000, got 0"),
         ({"batch": 0}, "from 1 to 65536, got 0"),
         ({"learning_rate": float("nan")}, r"in \(0, 1\], got nan"),
+        ({"carried": 0.0}, r"in \(0, 1\], got 0"),
         ({"ema": 1.0}, r"in \[0, 1\), got 1"),
         ({"priors": ()}, "at least one prior"),
         ({"priors": ({"name": "bessel"}, {"name": "pink"})}, "got 'pink'"),

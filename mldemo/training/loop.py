@@ -314,6 +314,7 @@ def export(run: Training, folder: Path, name: str, data: str) -> Path:
         "levels": levels,
         "batch": plan.batch,
         "learning_rate": plan.learning_rate,
+        "carried": plan.carried,
         "ema": plan.ema,
         "rehearsal": plan.rehearsal,
         "decisive": plan.decisive,

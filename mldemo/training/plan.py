@@ -19,14 +19,14 @@ DECISIVE, SHARE = (0.03, 0.6), 0.7
 class Plan:
     """What to train. Two equal plans on equal data give equal weights, bit for bit.
 
-    `levels` are (resolution, steps) from coarse to fine; the peak learning rate halves from one
-    level to the next, and inside a level it warms up and then falls as a cosine. On a finer level
-    every step number `rehearsal` is taken on a coarser one, so that nothing there is forgotten (0:
-    never). `priors` are served by one network; with `variations` it also meets as many random
-    priors around them (`families`). Of the training times `decisive` are drawn from `DECISIVE`
-    alone, the rest from everywhere; data are moved at random by `shift` at most in each direction,
-    where the torus has length 1 and a pixel of a digit 1/32. `parent` names the file, by its
-    sha256, whose weights training begins with in place of random ones.
+    `levels` are (resolution, steps) from coarse to fine; the peak learning rate is multiplied by
+    `carried` from one level to the next, and inside a level it warms up and falls as a cosine. On
+    a finer level every step number `rehearsal` is taken on a coarser one, so that nothing there is
+    forgotten (0: never). `priors` are served by one network; with `variations` it also meets as
+    many random priors around them (`families`). Of the training times `decisive` are drawn from
+    `DECISIVE` alone, the rest from everywhere; data are moved at random by `shift` at most in each
+    direction, where the torus has length 1 and a pixel of a digit 1/32. `parent` names the file,
+    by its sha256, whose weights training begins with in place of random ones.
     """
 
     priors: tuple[dict[str, Any], ...]
@@ -36,6 +36,7 @@ class Plan:
     rehearsal: int = 4
     batch: int = 96
     learning_rate: float = 2e-3
+    carried: float = 0.5
     ema: float = 0.999
     seed: int = 0
     decisive: float = SHARE
@@ -55,6 +56,8 @@ class Plan:
             raise ValueError(f"batch must be from 1 to 65536, got {self.batch}")
         if not 0 < self.learning_rate <= 1:
             raise ValueError(f"learning rate must be in (0, 1], got {self.learning_rate:g}")
+        if not 0 < self.carried <= 1:
+            raise ValueError(f"carried must be in (0, 1], got {self.carried:g}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"EMA decay must be in [0, 1), got {self.ema:g}")
         for name, most in (("decisive", 1.0), ("shift", 0.5)):
@@ -96,7 +99,7 @@ class Plan:
         steps = self.levels[index][1]
         warm = min(1.0, (inside + 1) / min(100, max(1, steps // 10)))
         fall = 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * inside / steps))
-        return float(self.learning_rate * 0.5**index * warm * fall)
+        return float(self.learning_rate * self.carried**index * warm * fall)
 
 
 def training_times(count: int, rng: np.random.Generator, decisive: float = SHARE) -> np.ndarray:
