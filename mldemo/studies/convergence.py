@@ -16,7 +16,7 @@ appear, and the distance does not fall at all.
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -59,6 +59,7 @@ class Convergence(Study):
 
     name: ClassVar[str] = "convergence"
     question: ClassVar[str] = "Do noise and generated images converge as the grid is refined?"
+    link: ClassVar[str] = "tab=resolution&score=gaussian&prior=bessel&finest=128"
 
     def inputs(self, quick: bool) -> Record:
         """Levels, priors, draws, and the checkpoint by its sha256."""
@@ -159,23 +160,21 @@ class Convergence(Study):
 
     def figure(self, record: Record) -> "Figure":
         """Distance to the next level against the level: noise on the left, images on the right."""
-        from plotly.subplots import make_subplots
+        from mldemo.studies.figures import line, panels
 
-        titles = ("noise: W₂ to the next level", "images: coupled distance to the next level")
-        figure = make_subplots(1, 2, subplot_titles=titles)
-        rows = self.rows(record)
-        for name in record["cells"]:
-            mine = [row for row in rows if row["process"] == name]
-            column = 1 if name.startswith("noise") else 2
-            trace: dict[str, Any] = {
-                "x": [row["level"] for row in mine],
-                "y": [row["coupled, mean"] for row in mine],
-                "error_y": {"type": "data", "array": [row["coupled, sd"] for row in mine]},
-                "name": name.removeprefix("noise, ").removeprefix("reverse, "),
-                "mode": "lines+markers",
-                "legend": "legend" if column == 1 else "legend2",
-            }
-            figure.add_scatter(**trace, row=1, col=column)
-        figure.update_xaxes(type="log", title="level N", tickvals=record["inputs"]["levels"])
-        figure.update_yaxes(type="log", exponentformat="power")
+        titles = ("noise: distance to the next level", "images: distance to the next level")
+        figure = panels(*titles, x="level N", log="xy")
+        rows, first = self.rows(record), ("standard", "laplacian", "bessel", "bessel s = 3")
+        for process in record["cells"]:
+            mine = [row for row in rows if row["process"] == process]
+            kind, _, name = process.partition(", ")
+            panel = 1 if kind == "noise" else 2
+            name = name.removeprefix("learned, ")
+            if name.startswith("gaussian"):
+                name = name.removeprefix("gaussian, ") + ", exact score"
+            x, y, sd = (
+                [row[k] for row in mine] for k in ("level", "coupled, mean", "coupled, sd")
+            )
+            line(figure, panel, name, x, y, sd, shown=name in first)
+        figure.update_xaxes(tickvals=record["inputs"]["levels"])
         return figure

@@ -26,7 +26,7 @@ from mldemo.space.covariance import Prior
 from mldemo.space.spectral import apply_multiplier, resample
 from mldemo.store.checkpoints import parse
 from mldemo.store.manifest import read_verified
-from mldemo.studies.study import Cells, Record, Study, values
+from mldemo.studies.study import Cells, Record, Study, spread, values
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -65,6 +65,7 @@ class Linear(Study):
 
     name: ClassVar[str] = "linear"
     question: ClassVar[str] = "What can a linear denoiser do, and what does the network add?"
+    link: ClassVar[str] = "tab=watch&n=16&guidance=0"
 
     def inputs(self, quick: bool) -> Record:
         """Data, levels, times and the request that names the denoiser."""
@@ -137,27 +138,22 @@ class Linear(Study):
         return out
 
     def figure(self, record: Record) -> "Figure":
-        """The error against t on the finest level, in units of the filter's."""
-        from plotly.graph_objects import Figure
+        """The error against t in units of the filter's, a panel per level."""
+        from mldemo.studies.figures import line, panels
 
-        level = max(record["inputs"]["levels"])
-        cells = {k: v for k, v in values(record).items() if k.startswith(f"{level},")}
-        figure = Figure()
-        for key in ("full covariance", "network", "network, guided"):
-            ratios = [
-                torch.tensor(c[key], dtype=torch.float64) / torch.tensor(c["filter"])
-                for c in cells.values()
-            ]
-            trace: dict[str, Any] = {
-                "x": [float(name.split(" = ")[1]) for name in cells],
-                "y": [float(r.mean()) for r in ratios],
-                "error_y": {"type": "data", "array": [float(r.std()) for r in ratios]},
-                "name": key,
-                "mode": "lines+markers",
-            }
-            figure.add_scatter(**trace)
-        figure.update_xaxes(type="log", title="t")
-        figure.update_yaxes(title=f"squared error / the filter's, {level}²", rangemode="tozero")
+        levels = record["inputs"]["levels"]
+        titles = (f"squared error / the filter's, {n}²" for n in levels)
+        figure = panels(*titles, x="time t", log="x")
+        for panel, level in enumerate(levels, 1):
+            cells = {k: v for k, v in values(record).items() if k.startswith(f"{level},")}
+            times = [float(name.split(" = ")[1]) for name in cells]
+            for key in ("full covariance", "network", "network, guided"):
+                ratios = [
+                    spread([a / b for a, b in zip(c[key], c["filter"], strict=True)])
+                    for c in cells.values()
+                ]
+                line(figure, panel, key, times, *zip(*ratios, strict=True))
+        figure.update_xaxes(tickvals=record["inputs"]["times"])
         return figure
 
 

@@ -20,8 +20,8 @@ from mldemo.pipeline import Run, prepare
 from mldemo.request import Request
 from mldemo.store.manifest import BUNDLE, manifest_entry, read_manifest
 from mldemo.studies.convergence import coupled_distance
-from mldemo.studies.judged import judge, spread
-from mldemo.studies.study import Cells, Record, Study, values
+from mldemo.studies.judged import judge
+from mldemo.studies.study import Cells, Record, Study, spread, values
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -48,6 +48,7 @@ class MultilevelSampling(Study):
 
     name: ClassVar[str] = "multilevel-sampling"
     question: ClassVar[str] = "Does it pay to denoise high noise on a coarse level?"
+    link: ClassVar[str] = "tab=resolution&finest=64&show=x0"
 
     def inputs(self, quick: bool) -> Record:
         """Levels, times, how many images, the checkpoint by its sha256."""
@@ -137,26 +138,14 @@ class MultilevelSampling(Study):
 
     def figure(self, record: Record) -> "Figure":
         """FID on the left, share of the CPU time on the right, against the time of the change."""
-        from plotly.subplots import make_subplots
+        from mldemo.studies.figures import line, panels
 
-        figure = make_subplots(1, 2, subplot_titles=("FID, guidance 1", "CPU time / fine only"))
+        figure = panels("FID, guidance 1", "CPU time / fine only", x="coarse until t")
         for coarse, fine in record["inputs"]["levels"]:
             mine = [r for r in self.rows(record) if r["from"] == coarse]
             whole = next(r for r in mine if r["until"] == 1)["cpu_seconds"]
-            until = [r["until"] for r in mine]
-            curves = (
-                ([r["fid"] for r in mine], [r["fid, sd"] for r in mine]),
-                tuple([r[k] / whole for r in mine] for k in ("cpu_seconds", "cpu_seconds, sd")),
-            )
-            for column, (y, sd) in enumerate(curves, 1):
-                figure.add_scatter(
-                    x=until,
-                    y=y,
-                    error_y={"type": "data", "array": sd},
-                    name=f"{coarse} → {fine}",
-                    mode="lines+markers",
-                    row=1,
-                    col=column,
-                )
-        figure.update_xaxes(title="coarse until t")
+            until, name = [r["until"] for r in mine], f"{coarse} → {fine}"
+            line(figure, 1, name, until, [r["fid"] for r in mine], [r["fid, sd"] for r in mine])
+            shares = ([r[k] / whole for r in mine] for k in ("cpu_seconds", "cpu_seconds, sd"))
+            line(figure, 2, name, until, *shares)
         return figure

@@ -12,6 +12,7 @@ from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LIBRARIES = ("torch", "numpy", "scipy", "neuraloperator")
+SAID = {"question", "why_fewer_seeds", "link", "conclusion", "rows", "figure"}
 
 
 def _path(module: str) -> Path | None:
@@ -34,21 +35,41 @@ def _imports(tree: ast.AST) -> set[str]:
     return {name for name in found if name.startswith("mldemo.")}
 
 
-def _without_docstrings(tree: ast.AST) -> ast.AST:
-    for node in ast.walk(tree):
+class _Computing(ast.NodeTransformer):
+    """Takes out what cannot change a result: docstrings, and what a study says of results."""
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        node = self.generic_visit(node)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:] or [ast.Pass()]
-    return tree
+                node.body = node.body[1:]
+            if isinstance(node, ast.ClassDef) and "Study" in map(_name, node.bases):
+                node.body = [part for part in node.body if _name(part) not in SAID]
+            node.body = node.body or [ast.Pass()]
+        return node
+
+
+def _name(node: ast.AST) -> str | None:
+    """What a statement defines, or a name itself."""
+    if isinstance(node, ast.AnnAssign):
+        node = node.target
+    return getattr(node, "id", None) or getattr(node, "name", None)
+
+
+@lru_cache(maxsize=512)
+def _parsed(text: str) -> tuple[tuple[str, ...], str]:
+    """Which modules of this package a source text imports, and its code without the rest."""
+    tree = _Computing().visit(ast.parse(text))
+    return tuple(sorted(_imports(tree))), ast.dump(tree)
 
 
 @lru_cache(maxsize=64)
 def code_hash(module: str) -> str:
     """A digest of a module and of every module of this package that it imports, transitively.
 
-    Comments, docstrings and layout do not count: a record stays current while the code that made
-    it computes the same.
+    Comments, docstrings and layout do not count, nor what a study says of a finished record
+    (`SAID`): a record stays current while the code that made it computes the same.
     """
     if find_spec(module) is None:
         raise ValueError(f"there is no module {module!r}")
@@ -58,9 +79,8 @@ def code_hash(module: str) -> str:
         path = _path(name)
         if path is None or path in parts:
             continue
-        tree = ast.parse(path.read_text("utf-8"))
-        todo += sorted(_imports(tree))
-        parts[path] = ast.dump(_without_docstrings(tree))
+        imports, parts[path] = _parsed(path.read_text("utf-8"))
+        todo += imports
     digest = hashlib.sha256()
     for path in sorted(parts):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + parts[path].encode())

@@ -13,9 +13,9 @@ from mldemo.diffusion.steps import SAMPLERS
 from mldemo.pipeline import prepare
 from mldemo.request import Request
 from mldemo.store.manifest import BUNDLE, manifest_entry, read_manifest
-from mldemo.studies.judged import judge, spread
+from mldemo.studies.judged import judge
 from mldemo.studies.solvers import bundled_gaussian
-from mldemo.studies.study import Cells, Record, Study, values
+from mldemo.studies.study import Cells, Record, Study, spread, values
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -30,6 +30,7 @@ class Samplers(Study):
 
     name: ClassVar[str] = "samplers"
     question: ClassVar[str] = "How many calls of the network does a sampler need?"
+    link: ClassVar[str] = "tab=solvers&sampler=dpmpp2m&error=w2&against=calls"
     why_fewer_seeds: ClassVar[str] = (
         "three seeds, but one for the paper's 1,000 steps, which take as long as all else"
     )
@@ -110,27 +111,13 @@ class Samplers(Study):
 
     def figure(self, record: Record) -> "Figure":
         """FID and the exact score's error against calls, a line per sampler."""
-        from plotly.subplots import make_subplots
+        from mldemo.studies.figures import line, panels
 
         titles = ("FID of the network", "exact Gaussian score: W₂/√tr Λ")
-        figure, rows = make_subplots(1, 2, subplot_titles=titles), self.rows(record)
+        figure, rows = panels(*titles, x="calls of the network", log="xy"), self.rows(record)
         for name in dict.fromkeys(r["sampler"] for r in rows):
             mine = [r for r in rows if r["sampler"] == name]
             calls, label = [r["calls"] for r in mine], SAMPLERS[name].label
-            curves = (
-                ([r["fid"] for r in mine], [r["fid, sd"] for r in mine]),
-                ([r["exact score, W2"] for r in mine], [0.0 for _ in mine]),
-            )
-            for column, (y, sd) in enumerate(curves, 1):
-                figure.add_scatter(
-                    x=calls,
-                    y=y,
-                    error_y={"type": "data", "array": sd},
-                    name=label,
-                    mode="lines+markers",
-                    row=1,
-                    col=column,
-                )
-        figure.update_xaxes(type="log", title="calls of the network")
-        figure.update_yaxes(type="log")
+            line(figure, 1, label, calls, [r["fid"] for r in mine], [r["fid, sd"] for r in mine])
+            line(figure, 2, label, calls, [r["exact score, W2"] for r in mine])
         return figure

@@ -81,6 +81,7 @@ class Solutions(Study):
 
     name: ClassVar[str] = "solutions"
     question: ClassVar[str] = "Where does the reverse equation have a strong solution?"
+    link: ClassVar[str] = "tab=learn&s=1.5&a=3"
 
     def inputs(self, quick: bool) -> Record:
         """Levels, times, the two-point examples, the checkpoint by its sha256."""
@@ -189,26 +190,19 @@ class Solutions(Study):
 
     def figure(self, record: Record) -> "Figure":
         """Constants at t = 0.3 on the left, distances of paths on the right, against N."""
-        from plotly.subplots import make_subplots
+        from mldemo.studies.figures import line, panels
 
         middle = record["inputs"]["times"][1]
         titles = (f"Lipschitz constant of D at t = {middle:g}", "one path, two levels: distance")
-        figure = make_subplots(1, 2, subplot_titles=titles)
-        rows = self.rows(record)
-        for name in record["cells"]:
-            mine = [r for r in rows if r["cell"] == name and r["time"] in (None, middle)]
-            column = 2 if name.startswith("path") else 1
-            figure.add_scatter(
-                x=[r["level"] for r in mine],
-                y=[r["mean"] for r in mine],
-                error_y={"type": "data", "array": [r["sd"] or 0 for r in mine]},
-                name=name,
-                mode="lines+markers",
-                row=1,
-                col=column,
-            )
-        figure.update_xaxes(type="log", title="level N", tickvals=record["inputs"]["levels"])
-        figure.update_yaxes(type="log", exponentformat="power")
+        figure = panels(*titles, x="level N", log="xy")
+        rows, first = self.rows(record), ("two", "learned, standard", "learned, bessel")
+        for cell in record["cells"]:
+            mine = [r for r in rows if r["cell"] == cell and r["time"] in (None, middle)]
+            name = cell.removeprefix("path, ").replace("gaussian", "Gaussian")
+            x, y, sd = ([row[k] for row in mine] for k in ("level", "mean", "sd"))
+            panel = 2 if cell.startswith("path") else 1
+            line(figure, panel, name, x, y, sd, shown=name.startswith(first))
+        figure.update_xaxes(tickvals=record["inputs"]["levels"])
         return figure
 
 

@@ -11,7 +11,7 @@ import json
 import pkgutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,18 +23,20 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 RECORDS = Path(__file__).parent / "records"
-Cells = Iterator[tuple[str, Callable[[], Any]]]
+Cells = Generator[tuple[str, Callable[[], Any]], Any]
 Record = dict[str, Any]
 
 
 class Study(ABC):
     """An experiment. A subclass in a module of `mldemo.studies` is found by its `name`.
 
-    `seeds` are the repetitions; fewer than three need a `why_fewer_seeds`.
+    `seeds` are the repetitions; fewer than three need a `why_fewer_seeds`. `link` is the query of
+    the page at a run that shows what the figure says.
     """
 
     name: ClassVar[str]
     question: ClassVar[str]
+    link: ClassVar[str]
     seeds: ClassVar[tuple[int, ...]] = (1, 2, 3)
     why_fewer_seeds: ClassVar[str] = ""
 
@@ -44,7 +46,10 @@ class Study(ABC):
 
     @abstractmethod
     def cells(self, quick: bool) -> Cells:
-        """Pairs (name, compute), in order; `compute()` gives JSON types."""
+        """Pairs (name, compute), in order; `compute()` gives JSON types.
+
+        Each `yield` returns the value of its cell, now or as it was kept, for what follows it.
+        """
 
     @abstractmethod
     def conclusion(self, record: Record) -> str:
@@ -87,15 +92,20 @@ class Study(ABC):
                     )
             record["cells"] = old["cells"]
         out.parent.mkdir(parents=True, exist_ok=True)
-        for name, compute in self.cells(quick):
-            if name in record["cells"]:
-                continue
-            start = time.process_time()
-            value = json.loads(json.dumps(compute(), allow_nan=False))
-            seconds = round(time.process_time() - start, 1)
-            record["cells"][name] = {"value": value, "cpu_seconds": seconds}
-            write_json(out, record)
-            yield name, seconds
+        cells, value = self.cells(quick), None
+        while True:
+            try:
+                name, compute = cells.send(value)
+            except StopIteration:
+                break
+            if name not in record["cells"]:
+                start = time.process_time()
+                value = json.loads(json.dumps(compute(), allow_nan=False))
+                seconds = round(time.process_time() - start, 1)
+                record["cells"][name] = {"value": value, "cpu_seconds": seconds}
+                write_json(out, record)
+                yield name, seconds
+            value = record["cells"][name]["value"]
         record["cpu_seconds"] = round(sum(c["cpu_seconds"] for c in record["cells"].values()), 1)
         record["conclusion"] = self.conclusion(record)
         write_json(out, record)
@@ -127,6 +137,13 @@ class Study(ABC):
 def values(record: Record) -> Record:
     """The results of a record's cells by name."""
     return {name: cell["value"] for name, cell in record["cells"].items()}
+
+
+def spread(found: list[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation; 0 for a single value."""
+    mean = sum(found) / len(found)
+    square = sum((x - mean) ** 2 for x in found)
+    return mean, (square / (len(found) - 1)) ** 0.5 if len(found) > 1 else 0.0
 
 
 def read_record(path: Path) -> Record:

@@ -1,0 +1,65 @@
+"""Figures of studies: panels in a row, lines with error bars, one legend for all panels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from plotly.graph_objects import Figure
+from plotly.subplots import make_subplots
+
+# Okabe and Ito's colours, darkened until they can be read on white; the page has its own for dark
+COLOURS = ("#0072b2", "#c24e00", "#00795a", "#9b3f7e")
+DASHES = ("solid", "dash", "dot", "dashdot")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up")
+NUMBER = ".4~g"
+
+
+def panels(*titles: str, x: str, log: str = "") -> Figure:
+    """Empty panels side by side; `log` names the logarithmic axes, "x", "y" or "xy"."""
+    figure = make_subplots(1, len(titles), subplot_titles=titles, horizontal_spacing=0.1)
+    figure.update_layout(template="none", hovermode="closest")
+    figure.update_xaxes(title_text=x, type="log" if "x" in log else "linear")
+    figure.update_yaxes(
+        type="log" if "y" in log else "linear",
+        exponentformat="power",
+        rangemode="normal" if "y" in log else "tozero",
+    )
+    return figure
+
+
+def line(
+    figure: Figure,
+    panel: int,
+    name: str,
+    x: Sequence[float | str],
+    y: Sequence[float],
+    sd: Sequence[float | None] | None = None,
+    *,
+    shown: bool = True,
+) -> None:
+    """Add a line to panel 1, 2, …; lines of one name look alike and share an entry of the legend.
+
+    `sd` are the half lengths of the error bars; what is not `shown` waits in the legend.
+    """
+    drawn: Any = figure.data
+    known = list(dict.fromkeys(trace.name for trace in drawn))
+    i = known.index(name) if name in known else len(known)
+    spread = [value or 0.0 for value in sd] if sd is not None else None
+    said = f"%{{x}}: %{{y:{NUMBER}}}"
+    if spread is not None:
+        said += f" ± %{{error_y.array:{NUMBER}}}"
+    figure.add_scatter(
+        x=list(x),
+        y=list(y),
+        error_y=None if spread is None else {"type": "data", "array": spread, "width": 3},
+        name=name,
+        legendgroup=name,
+        showlegend=name not in known,
+        visible=True if shown else "legendonly",
+        mode="lines+markers",
+        line={"color": COLOURS[i % 4], "dash": DASHES[(i + i // 4) % 4], "width": 2},
+        marker={"symbol": SYMBOLS[(i + i // 4) % 4], "size": 8},
+        hovertemplate=f"{said}<extra>{name}</extra>",
+        meta=i,
+        row=1,
+        col=panel,
+    )
