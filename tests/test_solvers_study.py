@@ -1,9 +1,7 @@
 """The solvers study, held against recursions written independently in test_samplers, direct sums,
 and the record that the page shows."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +20,6 @@ from test_samplers import (
     w2,
 )
 
-from mldemo.cli.studies import write_record
 from mldemo.diffusion.oracles import MixtureDenoiser
 from mldemo.diffusion.sde import log_snr_times, uniform_times
 from mldemo.diffusion.steps import SAMPLERS
@@ -37,7 +34,7 @@ from mldemo.studies.solvers import (
     gaussian_curve,
     slope,
 )
-from mldemo.ui.tabs.solvers.solvers import RECORD
+from mldemo.ui.tabs.solvers.solvers import recorded
 
 PROBLEM = GaussianProblem(MEAN, DATA, PRIOR, SCHEDULE)
 
@@ -105,27 +102,12 @@ def test_slope_of_a_power() -> None:
     assert slope([3 * n**-1.7 for n in (2, 5, 9)], (2, 5, 9)) == pytest.approx(-1.7)
 
 
-def test_a_record_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    out = tmp_path / "r.json"
-    write_record(out, "demo", iter([("a", 1), ("b", [2])]), "command")
-    record = json.loads(out.read_text())
-    assert (record["study"], record["a"], record["b"]) == ("demo", 1, [2])
-
-    def broken():
-        yield "a", 2
-        raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        write_record(out, "demo", broken(), "command")
-    assert json.loads(out.read_text())["a"] == 1
-    assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
-
-
 # ---------------------------------------------------------------- the record that is shipped
 
 
 def test_shipped_record_has_the_slopes_of_theory() -> None:
-    record = json.loads(RECORD.read_text("utf-8"))
+    record = recorded()
+    assert record is not None
     assert set(record["samplers"]) == set(SAMPLERS)
     for name, sampler in record["samplers"].items():
         assert sampler["gaussian_slope"]["slope"] == pytest.approx(-SAMPLERS[name].order, abs=0.1)
@@ -137,8 +119,9 @@ def test_shipped_record_has_the_slopes_of_theory() -> None:
 
 @pytest.mark.parametrize("sampler", list(SAMPLERS))
 def test_shipped_record_is_what_the_code_computes(sampler: str) -> None:
-    """Recompute one point; another default checkpoint needs `study solvers` anew."""
-    record = json.loads(RECORD.read_text("utf-8"))
+    """Recompute one point; another default checkpoint needs `study run solvers` anew."""
+    record = recorded()
+    assert record is not None
     assert record["setting"]["data"] == read_manifest()["default"]
     kept = next(r for r in record["samplers"][sampler]["gaussian"] if r["steps"] == 20)
     (row,) = gaussian_curve(bundled_gaussian(), sampler, (20,))

@@ -2,7 +2,6 @@
 
 # ruff: noqa: F401, F811 - fixtures are imported and used by their names
 
-import json
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -11,7 +10,7 @@ from playwright.sync_api import Page
 from ui import app, browser, page
 
 from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
-from mldemo.ui.tabs.solvers.solvers import RECORD
+from mldemo.ui.tabs.solvers.solvers import recorded
 from mldemo.ui.wire import decode
 
 TAB = "#tab-solvers"
@@ -39,7 +38,8 @@ def table(page: Page, name: str) -> list[list[str]]:
 
 def test_it_opens_with_the_record_and_computes_a_curve(page: Page, app: str) -> None:
     show(page, app)
-    record = json.loads(RECORD.read_text("utf-8"))
+    record = recorded()
+    assert record is not None
     columns = list(zip(*table(page, "cost"), strict=True))
     assert columns[0][:3] == ("sampler", "order", "slope W₂")
     for (label, order, shown, *_), sampler in zip(

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,8 +32,12 @@ from mldemo.space.covariance import Prior
 from mldemo.space.diagonal import Diagonal
 from mldemo.space.noise import unit_modes
 from mldemo.space.priors import Laplacian
-from mldemo.space.spectral import FINEST, multiplicity, squared_norm, to_field, to_modes
+from mldemo.space.spectral import multiplicity, squared_norm, to_field, to_modes
 from mldemo.store.manifest import BUNDLE, read_manifest
+from mldemo.studies.study import Cells, Record, Study, spread, values
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 STEPS = (5, 8, 10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320)
 MIXTURE_STEPS = (10, 14, 20, 28, 40, 56, 80, 112, 160)
@@ -263,48 +267,93 @@ def tail(rows: list[dict[str, Any]], key: str, first: int) -> dict[str, Any]:
     }
 
 
-def study(folder: Path = BUNDLE, quick: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The parts of the record, one after the other, as (key, value)."""
-    gaussian_steps = STEPS[::3] if quick else STEPS
-    mixture_steps = (10, 20, 40) if quick else MIXTURE_STEPS
-    problem, mixture = bundled_gaussian(folder=folder), bundled_mixture(folder=folder)
-    strong = StrongErrors(mixture, *((4, 160) if quick else ()))
-    yield (
-        "setting",
-        {
+class Solvers(Study):
+    """Exact errors of every sampler, what a step costs, and what a level leaves out."""
+
+    name: ClassVar[str] = "solvers"
+    question: ClassVar[str] = "How far from the truth is a sampler after n steps?"
+    link: ClassVar[str] = "tab=solvers&error=to_limit"
+
+    def inputs(self, quick: bool) -> Record:
+        """Level, prior, steps, samples, the checkpoint that the data's spectrum comes from."""
+        problem = bundled_gaussian()
+        return {
             "resolution": problem.resolution,
             "prior": problem.prior.to_dict(),
-            "samples": strong.count,
-            "finest": strong.finest,
-            "data": read_manifest(folder)["default"],
             "schedule": {"beta_min": Schedule().beta_min, "beta_max": Schedule().beta_max},
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-        },
-    )
-    samplers = {}
-    for name, sampler in SAMPLERS.items():
-        gaussian = list(gaussian_curve(problem, name, gaussian_steps))
-        points = list(strong.curve(name, mixture_steps))
-        seconds = seconds_per_run(name, folder=folder)
-        samplers[name] = {
-            "label": sampler.label,
-            "order": sampler.order,
-            "gaussian": gaussian,
-            "gaussian_slope": tail(gaussian, "to_limit", 40),
-            "mixture": points,
-            "mixture_slope": tail(points, "error", 10 if quick else 40),
-            "seconds_20_steps": seconds,
-            "seconds_per_call": seconds / sampler.calls(Request.steps),
+            "data": read_manifest(BUNDLE)["default"],
+            "steps": STEPS[::3] if quick else STEPS,
+            "mixture steps": (10, 20, 40) if quick else MIXTURE_STEPS,
+            "samples": 4 if quick else 8,
+            "finest": 160 if quick else 480,
+            "levels": GRIDS,
+            "exponents": EXPONENTS,
         }
-    yield "samplers", samplers
-    rows = []
-    for s in EXPONENTS:
-        errors = discretisation(Laplacian(s))
+
+    def cells(self, quick: bool) -> Cells:
+        """Per sampler the exact curve, the strong error of each seed and the time of a run."""
+        asked = self.inputs(quick)
+        problem, mixture = bundled_gaussian(), bundled_mixture()
+        for name in SAMPLERS:
+            steps = asked["steps"]
+            yield f"Gaussian, {name}", lambda n=name, s=steps: list(gaussian_curve(problem, n, s))
+        for seed in self.seeds:
+            strong = StrongErrors(mixture, asked["samples"], asked["finest"], seed)
+            for name in SAMPLERS:
+                yield (
+                    f"mixture, {name}, seed {seed}",
+                    lambda n=name, e=strong: list(e.curve(n, asked["mixture steps"])),
+                )
+        for name in SAMPLERS:
+            yield f"seconds, {name}", lambda n=name: seconds_per_run(n)
+        for s in EXPONENTS:
+            yield f"discretisation, s = {s:g}", lambda s=s: discretisation(Laplacian(s))
+
+    def rows(self, record: Record) -> list[Record]:
+        """A row per sampler and step count: the exact errors, and the strong one by seed."""
+        cells, out = values(record), []
+        for name in SAMPLERS:
+            strong = [
+                {row["steps"]: row["error"] for row in cells[f"mixture, {name}, seed {seed}"]}
+                for seed in record["seeds"]
+            ]
+            for row in cells[f"Gaussian, {name}"]:
+                errors = [found[row["steps"]] for found in strong if row["steps"] in found]
+                mean, sd = spread(errors) if errors else (None, None)
+                more = {"strong error": mean, "strong error, sd": sd}
+                seconds = cells[f"seconds, {name}"] / SAMPLERS[name].calls(Request.steps)
+                more["CPU seconds of a call"] = seconds
+                out.append({"sampler": name, **row, **more})
+        return out
+
+    def conclusion(self, record: Record) -> str:
+        """The measured slopes beside the orders."""
+        cells, first = values(record), 40 if not record["quick"] else 10
+        said = []
+        for name, sampler in SAMPLERS.items():
+            exact = tail(cells[f"Gaussian, {name}"], "to_limit", first)["slope"]
+            said.append(f"{sampler.label} {-exact:.2f} (order {sampler.order})")
         far = GRIDS.index(32)
-        measured = slope(errors[far:], GRIDS[far:])
-        rows.append({"exponent": s, "w2": errors, "slope": measured, "theory": -(s - 1)})
-    yield (
-        "discretisation",
-        {"prior": "laplacian", "levels": GRIDS, "finest": FINEST, "rows": rows},
-    )
+        worst = max(
+            abs(slope(cells[f"discretisation, s = {s:g}"][far:], GRIDS[far:]) + (s - 1))
+            for s in EXPONENTS
+        )
+        return (
+            f"With exact scores the error falls with the number of steps as fast as the order of "
+            f"the sampler says: {', '.join(said)}. What level N leaves out of the noise falls as "
+            f"N^-(s-1) to within {worst:.2f} in the exponent: no number of steps brings it back."
+        )
+
+    def figure(self, record: Record) -> "Figure":
+        """The exact error and the strong one against calls, a line per sampler."""
+        from mldemo.studies.figures import line, panels
+
+        titles = ("W₂/√tr Λ to infinitely many steps", "on one path of the noise")
+        figure, rows = panels(*titles, x="calls of the network", log="xy"), self.rows(record)
+        for name, sampler in SAMPLERS.items():
+            mine = [r for r in rows if r["sampler"] == name]
+            line(figure, 1, sampler.label, *([r[k] for r in mine] for k in ("calls", "to_limit")))
+            mine = [r for r in mine if r["strong error"] is not None]
+            columns = ("calls", "strong error", "strong error, sd")
+            line(figure, 2, sampler.label, *([r[k] for r in mine] for k in columns))
+        return figure

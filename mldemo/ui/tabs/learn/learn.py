@@ -5,7 +5,6 @@ for, `static/lessons.<language>.json` holds every word. Computed here is the one
 other tab has: how Lipschitz the exact denoiser of two functions is, grid by grid.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from mldemo.data.statistics import Statistics
 from mldemo.diffusion.sde import Schedule
 from mldemo.pipeline import default_prior, default_statistics
 from mldemo.space.spectral import LEVELS, multiplicity, radius
+from mldemo.store.checkpoints import manifest_entry
 from mldemo.studies.linear import Linear
-from mldemo.studies.study import RECORDS, read_record, values
+from mldemo.studies.study import read_record, values
 from mldemo.ui.fields import Number
 from mldemo.ui.programs import curve_program
 from mldemo.ui.tab import Place, Tab
@@ -35,8 +35,8 @@ TIME = 0.3
 FINE, COARSE = 64, 7  # the level and the last frequency of the lesson on coarse levels
 SURVIVES, DROWNED, LEVEL = 0.2, 0.9, 32  # times and level of the lesson on which digit comes back
 COMPARED_TIME = 0.2  # of the lesson on linear denoisers
-MULTILEVEL = RECORDS.parent / "multilevel.json"
 NO_BUNDLE = {
+    "cost": "a few",
     "share": "most",
     "above": "some length",
     "first": "smaller",
@@ -77,8 +77,7 @@ def program_of(s: float, a: float) -> str:
 
 def facts(place: Place) -> dict[str, str]:
     """Figures that the texts name in braces, from the bundle's statistics and from records."""
-    step = json.loads(MULTILEVEL.read_text("utf-8"))["cpu_seconds_per_step"]
-    found = {"cost": f"{step['64'] / step['16']:.1f}", "compareTime": f"{COMPARED_TIME:g}"}
+    found = {"compareTime": f"{COMPARED_TIME:g}"}
     compared = values(read_record(Linear().record_path))[f"16, t = {COMPARED_TIME:g}"]
     for name in ("filter", "full covariance", "network"):
         mean = sum(compared[name]) / len(compared[name])
@@ -91,12 +90,27 @@ def facts(place: Place) -> dict[str, str]:
     coarse = power[radius(FINE) < COARSE + 0.5]  # as the tab Watch cuts a band
     snr = signal_to_noise(statistics, SURVIVES)
     return found | {
+        "cost": cost_of_fine_steps(place.folder),
         "share": f"{100 * float(coarse.sum()) / statistics.variance:.0f} %",
         "above": str(int((snr > 1).long().cumprod(0).sum()) - 1),
         "first": f"{snr[1]:.1f}",
         "fourth": f"{snr[4]:.1f}",
         "drowned": f"{signal_to_noise(statistics, DROWNED).max():.1g}",
     }
+
+
+def cost_of_fine_steps(folder: Path) -> str:
+    """What a training step at 64 took of the default checkpoints' run, in units of one at 16.
+
+    The manifest holds the seconds until the end of each level.
+    """
+    try:
+        ends = [manifest_entry(f"mnist-family-{n}", folder) for n in (16, 32, 64)]
+    except ValueError:  # another bundle
+        return NO_BUNDLE["cost"]
+    first, middle, last = (end["seconds"] for end in ends)
+    steps = dict(ends[-1]["levels"])
+    return f"{(last - middle) / steps[64] / (first / steps[16]):.1f}"
 
 
 def signal_to_noise(statistics: Statistics, time: float) -> Tensor:

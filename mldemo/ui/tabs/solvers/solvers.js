@@ -1,5 +1,6 @@
 // Solvers: recorded errors of all samplers, one curve computed now, theory lines, tables.
 import { Chart, DASHES, INKS, decades } from "../../static/chart.js";
+import { table } from "../../static/table.js";
 
 const THEORY = [1, 5];
 
@@ -88,23 +89,6 @@ export function create({ root, player, spec, view }) {
   }));
 
   // -------------------------------------------------------------- the tables
-  function table(name, caption, head, body) { // what has a term is [words, term]
-    const box = $(name), cells = (tag, list) => list.map((v, i) => {
-      const cell = document.createElement(i || tag === "th" ? tag : "th"), [words, term] = [v].flat();
-      if (cell.tagName === "TH") cell.scope = tag === "th" ? "col" : "row";
-      if (term) cell.dataset.term = term;
-      cell.textContent = words;
-      return cell;
-    });
-    const row = (tag, list) => {
-      const line = document.createElement("tr");
-      line.append(...cells(tag, list));
-      return line;
-    };
-    box.caption.textContent = caption;
-    box.tHead.replaceChildren(row("th", head));
-    box.tBodies[0].replaceChildren(...body.map((list) => row("td", list)));
-  }
   const short = (v) => (v === undefined ? "–" : v < 1e-3 ? v.toExponential(1).replace("-", "−") : v.toPrecision(2));
   function tables() {
     if (!study) return;
@@ -113,7 +97,7 @@ export function create({ root, player, spec, view }) {
       const fit = sampler.gaussian.filter((row) => row.calls <= calls);
       return short(fit.at(-1)?.w2);
     };
-    table("cost", `Recorded: digits' mean and spectrum, ${setting.prior.name} prior, ${setting.resolution}². `
+    table($("cost"), `Recorded: digits' mean and spectrum, ${setting.prior.name} prior, ${setting.resolution}². `
       + "CPU seconds: the checkpoint's network, 16 images, one thread",
       ["sampler", ...samplers.map(([, s]) => s.label)],
       [
@@ -126,7 +110,7 @@ export function create({ root, player, spec, view }) {
         [["calls, 20 steps", "calls"], (s) => Math.round(s.seconds_20_steps / s.seconds_per_call)],
         [["CPU s", "cpu-seconds"], (s) => s.seconds_20_steps.toPrecision(2)],
       ].map(([name, value]) => [name, ...samplers.map(([, s]) => value(s))]));
-    table("slopes", "W₂ from the noise to its part on level N: slope from N = 32 to 256", [["exponent s", "noise-exponent"], ["measured", "measured"], ["theory −(s − 1)", "theory-slope"]],
+    table($("slopes"), "W₂ from the noise to its part on level N: slope from N = 32 to 256", [["exponent s", "noise-exponent"], ["measured", "measured"], ["theory −(s − 1)", "theory-slope"]],
       study.discretisation.rows.map((r) => [r.exponent, signed(r.slope), signed(r.theory)]));
   }
 

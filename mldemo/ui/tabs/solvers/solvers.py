@@ -1,15 +1,21 @@
 """Solvers: error against steps with exact scores, recorded for all samplers and live for one."""
 
-import json
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from mldemo.diffusion.steps import SAMPLERS
-from mldemo.request import SCORES
+from mldemo.request import SCORES, Request
 from mldemo.space.priors import PRIORS
-from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
+from mldemo.studies.solvers import (
+    STEPS,
+    Solvers,
+    bundled_gaussian,
+    gaussian_curve,
+    slope,
+    tail,
+)
+from mldemo.studies.study import read_record, spread, values
 from mldemo.ui.fields import Choice
 from mldemo.ui.programs import curve_program
 from mldemo.ui.tab import Place, Tab
@@ -17,13 +23,45 @@ from mldemo.ui.tabs.watch.watch import resolution_field, sampler_field
 from mldemo.ui.terms import TERMS
 from mldemo.ui.wire import END, Record, frame_record
 
-RECORD = Path(__file__).with_name("solvers.json")
-
 
 @lru_cache(maxsize=1)
-def recorded(path: Path = RECORD) -> dict[str, Any] | None:
-    """The record of `python -m mldemo study solvers`, or None if it was not shipped."""
-    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+def recorded() -> dict[str, Any] | None:
+    """What the tab's script draws of the study's record; None without a finished one."""
+    study = Solvers()
+    if not study.record_path.is_file():
+        return None
+    record = read_record(study.record_path)
+    if study.state(record) == "unfinished":
+        return None
+    cells, asked = values(record), record["inputs"]
+    samplers = {}
+    for name, sampler in SAMPLERS.items():
+        if f"Gaussian, {name}" not in cells:
+            continue  # made after the record
+        exact, seconds = cells[f"Gaussian, {name}"], cells[f"seconds, {name}"]
+        each = [cells[f"mixture, {name}, seed {seed}"] for seed in record["seeds"]]
+        strong = [
+            rows[0] | {"error": spread([row["error"] for row in rows])[0]}
+            for rows in zip(*each, strict=True)
+        ]
+        samplers[name] = {
+            "label": sampler.label,
+            "order": sampler.order,
+            "gaussian": exact,
+            "gaussian_slope": tail(exact, "to_limit", 40),
+            "mixture": strong,
+            "mixture_slope": tail(strong, "error", 40),
+            "seconds_20_steps": seconds,
+            "seconds_per_call": seconds / sampler.calls(Request.steps),
+        }
+    levels, far = asked["levels"], asked["levels"].index(32)
+    rows = [
+        {"exponent": s, "w2": w2, "slope": slope(w2[far:], levels[far:]), "theory": -(s - 1)}
+        for s in asked["exponents"]
+        for w2 in [cells[f"discretisation, s = {s:g}"]]
+    ]
+    discretisation = {"levels": levels, "rows": rows}
+    return {"setting": asked, "samplers": samplers, "discretisation": discretisation}
 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
@@ -40,7 +78,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
             "label": SAMPLERS[sampler].label,
             "prior": prior,
             "resolution": n,
-            "command": "python -m mldemo study solvers --out solvers.json",
+            "command": "python -m mldemo study run solvers",
             "python": curve_program(curve, "steps", ("w2", "to_limit")),
         },
         {},

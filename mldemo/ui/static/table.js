@@ -1,0 +1,19 @@
+// A table's caption, heads and rows; the first cell of a row is its name. What has a term is
+// [words, term].
+export function table(box, caption, head, body) {
+  const cells = (tag, list) => list.map((v, i) => {
+    const cell = document.createElement(i || tag === "th" ? tag : "th"), [words, term] = [v].flat();
+    if (cell.tagName === "TH") cell.scope = tag === "th" ? "col" : "row";
+    if (term) cell.dataset.term = term;
+    cell.textContent = words;
+    return cell;
+  });
+  const row = (tag, list) => {
+    const line = document.createElement("tr");
+    line.append(...cells(tag, list));
+    return line;
+  };
+  box.caption.textContent = caption;
+  box.tHead.replaceChildren(row("th", head));
+  box.tBodies[0].replaceChildren(...body.map((list) => row("td", list)));
+}
