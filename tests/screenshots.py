@@ -33,7 +33,7 @@ def tabs(page: Page) -> list[str]:
 def settle(page: Page, ident: str) -> None:
     """Wait until the tab's first run is at its end and stands still there."""
     player = f"#tab-{ident} .md-player"
-    page.wait_for_selector(f"{player}[data-state=finished]")
+    page.wait_for_selector(f"{player}[data-state=finished]:not(:has(.md-plot:empty))")
     page.focus(player)
     page.keyboard.press("End")
     page.evaluate("scrollTo(0, 0)")

@@ -17,12 +17,13 @@ __all__ = ["app", "browser", "page"]
 PROJECTORS = ((1280, 720), (1366, 768), (1920, 1080))
 # the lower edge of whatever a tab shows at the playhead, and of the button that plays it
 LOWEST = """root => Object.fromEntries([...document.querySelectorAll(
-    `${root} .md-screen :is(.md-picture, canvas, .md-play, .md-range)`
+    `${root} .md-screen :is(.md-picture, canvas, .md-plot, .md-play, .md-range)`
   )].filter((e) => e.offsetParent).map((e, i) => [
     `${i} ${e.className}`, e.getBoundingClientRect().bottom,
   ]))"""
 SMALLEST = """root => Math.min(...[...document.querySelectorAll(
-  `${root} .md-screen canvas`)].filter((e) => e.offsetParent).map((e) => e.clientHeight))"""
+  `${root} .md-screen :is(canvas, .md-plot)`
+)].filter((e) => e.offsetParent).map((e) => e.clientHeight))"""
 
 
 def resize(page: Page, size: tuple[int, int]) -> None:

@@ -25,6 +25,7 @@ from mldemo.ui.server.opening import links, opening, title
 from mldemo.ui.server.quota import Decorator, on_borrowed
 from mldemo.ui.server.serve import Page, Served
 from mldemo.ui.tab import Place, Tab, build_tab, defaults_of, on_page, source_of
+from mldemo.ui.tabs.evidence import evidence
 from mldemo.ui.tabs.forward import forward
 from mldemo.ui.tabs.learn import learn
 from mldemo.ui.tabs.priors import priors
@@ -32,7 +33,7 @@ from mldemo.ui.tabs.resolution import resolution
 from mldemo.ui.tabs.solvers import solvers
 from mldemo.ui.tabs.watch import watch
 
-TABS = (watch.tab, resolution.tab, priors.tab, forward.tab, solvers.tab, learn.tab)
+TABS = (watch.tab, resolution.tab, priors.tab, forward.tab, solvers.tab, evidence.tab, learn.tab)
 TITLE = title()
 PRERECORDED = "The run that moves when the page opens is prerecorded; whatever you start is live."
 

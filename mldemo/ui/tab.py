@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,17 @@ from mldemo.ui.wire import Record
 UI = Path(__file__).parent
 DEFAULT_ADDRESS = "http://127.0.0.1:7860/"  # of the app, in pages that are read elsewhere too
 STATIC, TABS = UI / "static", UI / "tabs"
+
+
+def _plotly() -> Path:
+    """Plotly's script in the installed package, which is not imported for it."""
+    spec = find_spec("plotly")
+    assert spec is not None and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0], "package_data", "plotly.min.js")
+
+
+# Scripts that come with installed packages, by their names in addresses: those hold the version
+LIBRARIES = {f"libraries/plotly-{metadata.version('plotly')}.js": _plotly()}
 
 
 @dataclass(frozen=True)

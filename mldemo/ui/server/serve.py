@@ -25,14 +25,14 @@ from gradio.route_utils import FnIndexInferError
 from gradio.themes import Default
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from mldemo.ui.server.guard import Guard
 from mldemo.ui.server.live import Live, sentence
 from mldemo.ui.server.opening import Head
-from mldemo.ui.tab import STATIC, UI, is_public, version
+from mldemo.ui.tab import LIBRARIES, STATIC, UI, is_public, version
 
 FILES = StaticFiles(directory=UI)
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans")
@@ -174,9 +174,12 @@ async def _file(request: Request) -> Response:
     in front of the file's.
     """
     path = request.path_params["path"]
-    if not is_public(UI / path):
+    if path in LIBRARIES:
+        response = FileResponse(LIBRARIES[path])
+    elif is_public(UI / path):
+        response = await FILES.get_response(path, request.scope)
+    else:
         return Response("there is no such file", 404)
-    response = await FILES.get_response(path, request.scope)
     if response.status_code == 200:
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return response

@@ -58,7 +58,7 @@ function caption(c, element, x, y, scale) { // its words one after the other, in
   }
 }
 
-function download(blob, name) {
+export function download(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = name;
