@@ -1,76 +1,127 @@
-"""The study of coarse-to-fine training, small: budgets, curves, and going on after a stop."""
+"""Coarse-to-fine training, studied: what a strategy spends where, and what is measured."""
 
-import json
-from itertools import islice
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
-from PIL import Image
 
-from mldemo.diffusion.denoiser import Denoiser
-from mldemo.studies import multilevel
+from mldemo.diffusion.sde import Schedule, diffuse
+from mldemo.space.spectral import resample
+from mldemo.studies import multilevel, trained
+from mldemo.studies.multilevel import Strategy, adaptive, in_shares, time_to
 from mldemo.training.loop import Training
+from mldemo.training.plan import Plan
+
+COSTS = {8: 1.0, 16: 2.0, 32: 4.0}
+NETWORK = trained.SMALL
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two strategies on levels 8 and 16, costs given: the step counts are then known."""
-    monkeypatch.setattr(multilevel, "FINEST", 16)
-    monkeypatch.setattr(multilevel, "POINTS", 2)
-    monkeypatch.setattr(multilevel, "VALIDATION", 8)
-    shares = {"8 → 16": {8: 0.5, 16: 0.5}, "16 alone": {16: 1.0}}
-    monkeypatch.setattr(multilevel, "STRATEGIES", shares)
-    monkeypatch.setattr(multilevel, "step_costs", lambda *_: {8: 1.0, 16: 2.0, 32: 4.0, 64: 8.0})
+@pytest.fixture(scope="module")
+def data():
+    return trained.fields(True)
 
 
-def test_budgets_curves_and_a_stop(
-    small: None, idx_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """8 s buy 4 steps at 8 and 2 at 16, or 4 at 16. Stopped after the first strategy, the study
-    goes on with the second and does not repeat the first."""
-    parts = multilevel.study(str(idx_folder), 8.0, 16, tmp_path)
-    first = dict(islice(parts, 2))
-    assert [list(level) for level in first["8 → 16"]["levels"]] == [[8, 4], [16, 2]]
-    assert [point["step"] for point in first["8 → 16"]["curve"]] == [3, 6]
-    spent = [point["cpu_seconds"] for point in first["8 → 16"]["curve"]]
-    assert 0 < spent[0] < spent[1]
-    assert [p.get("fid_ratio", 0) > 1 for p in first["8 → 16"]["curve"]] == [False, True]
-    parts.close()
-
-    steps: list[int] = []
-    advance = Training.advance
-
-    def counted(run: Training):
-        steps.append(run.step)
-        return advance(run)
-
-    monkeypatch.setattr(Training, "advance", counted)
-    again = dict(multilevel.study(str(idx_folder), 8.0, 16, tmp_path))
-    assert again["8 → 16"] == json.loads(json.dumps(first["8 → 16"]))
-    assert again["16 alone"]["levels"] == ((16, 4),)
-    assert steps == [0, 1, 2, 3]
-    multilevel.plot(again, tmp_path / "curves.png")
-    with Image.open(tmp_path / "curves.png") as picture:
-        assert picture.size == (900, 340) and len(set(picture.convert("L").tobytes())) > 20
+@pytest.fixture(scope="module")
+def plan(data) -> Plan:
+    prior = trained.prior_of("bessel", data[0]).to_dict()
+    return Plan(priors=(prior,), levels=((32, 1),), batch=4, network=NETWORK, rehearsal=0)
 
 
-def test_validation_is_that_of_the_averaged_weights(idx_folder: Path) -> None:
-    """An untrained network adds nothing, so the loss is the target's norm; it is the same again,
-    and follows the average, not the weights."""
-    from mldemo.data.sets import IdxFolder
-    from mldemo.space.priors import Bessel
-    from mldemo.training.plan import Plan
+def taken(run: Training) -> list[int]:
+    return [run.plan.resolution_of(step) for step in range(run.step)]
 
-    fields = IdxFolder(idx_folder).fields()
-    plan = Plan(priors=(Bessel(trace=0.2).to_dict(),), levels=((16, 2),), batch=4)
-    run, test = Training(plan, fields), fields[:8]
-    loss = multilevel.validation_loss(run, test)
-    assert loss == multilevel.validation_loss(run, test)
-    silent = Denoiser(torch.nn.Module(), run.denoiser.prior, run.statistics, run.plan.schedule)
-    silent.network.forward = lambda x, snr: torch.zeros_like(x[:, :1])  # type: ignore[method-assign]
-    run.average.module = silent.network
-    assert multilevel.validation_loss(run, test) == pytest.approx(loss, rel=1e-6)
+
+def test_shares_are_shares_of_time(plan, data) -> None:
+    """24 s, a third each: 8 steps at 1 s, 4 at 2 s, 2 at 4 s; a point at each third."""
+    third = Strategy("thirds", {8: 1 / 3, 16: 1 / 3, 32: 1 / 3})
+    steps = in_shares(plan, third, COSTS, 24.0, 3, data[0])
+    points = [(spent, run.step) for spent, run in steps]
+    assert points == [(8.0, 8), (16.0, 12), (24.0, 14)]
+
+
+@pytest.mark.parametrize(
+    ("shares", "change"),
+    [
+        ({8: 0.5, 16: 0.3, 32: 0.2}, {"rehearsal": 4}),
+        ({8: 0.0, 32: 1.0}, {"rehearsal": 2, "carried": 1.0}),
+    ],
+)
+def test_rehearsal_costs_no_more(plan, data, shares, change) -> None:
+    """Steps on coarser levels are cheaper, so there are more; the time is the same."""
+    strategy = Strategy("rehearsed", shares, change)
+    steps = list(in_shares(replace(plan, **change), strategy, COSTS, 60.0, 2, data[0]))
+    spent, run = steps[-1]
+    assert spent == pytest.approx(60.0, rel=0.05)
+    assert spent == sum(COSTS[n] for n in taken(run))
+    if change["rehearsal"] == 2:
+        assert taken(run).count(8) == pytest.approx(taken(run).count(32), abs=2)
+
+
+def test_a_level_is_left_when_the_next_one_gains_more(plan, data, monkeypatch) -> None:
+    """Gains per second by hand, equal slices of 4 s: a level tried in vain is left again."""
+    gains = iter([1.0, 0.5, 0.2, 0.4, 0.3, 0.1, 0.05, 0.06, *[0.01] * 40])
+    loss = [100.0]
+
+    def lower(*_):
+        now, loss[0] = loss[0], loss[0] - 4 * next(gains)
+        return now
+
+    monkeypatch.setattr(multilevel, "validation_loss", lower)
+    strategy = Strategy("adaptive", {8: 0.4, 16: 0.3, 32: 0.3}, adaptive=True)
+    steps = adaptive(plan, strategy, COSTS, 64.0, data[0], data[1])
+    points = [(spent, run.step, run.plan.levels) for spent, run in steps]
+    spent, _, levels = points[-1]
+    assert [n for n, _ in levels] == [8, 16, 8, 16, 16, 32, 16, *[32] * 9]
+    assert spent == pytest.approx(64.0)
+
+
+def test_an_adaptive_rate_falls_once(plan) -> None:
+    shared = {"levels": ((8, 10), (16, 5), (8, 10)), "seconds": 30.0}
+    names = Plan.__dataclass_fields__.keys() - shared.keys()
+    budgeted = multilevel.Budgeted(
+        **shared, **{n: getattr(plan, n) for n in names}, costs=tuple(COSTS.items())
+    )
+    assert [budgeted.spent(step) for step in (0, 10, 12, 15, 25)] == [0, 10, 14, 20, 30]
+    rates = [budgeted.rate(step) for step in range(25)]
+    top = rates.index(max(rates))
+    assert rates[:top] == sorted(rates[:top]) and rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] < 0.1 * max(rates)
+
+
+def test_time_to_a_loss_lies_between_points() -> None:
+    curve = [{"seconds": s, "loss": {"64": v}} for s, v in ((10, 0.8), (20, 0.6), (30, 0.4))]
+    cell = {"finest": 64, "curve": curve}
+    assert time_to(cell, 0.5) == pytest.approx(25)
+    assert time_to(cell, 0.9) == 10 and time_to(cell, 0.3) is None
+
+
+def test_validation_is_that_of_the_averaged_weights(plan, data) -> None:
+    """It follows the average, not the weights; an answer of 0 leaves the filter's errors."""
+    run, level = Training(plan, data[0]), 32
+    loss = trained.validation_loss(run, data[1], level)
+    assert loss == trained.validation_loss(run, data[1], level)
     with torch.no_grad():
         run.denoiser.network.project.weight.add_(1.0)  # type: ignore[union-attr,operator]
-    assert multilevel.validation_loss(run, test) == pytest.approx(loss, rel=1e-6)
+    assert trained.validation_loss(run, data[1], level) == loss
+    with torch.no_grad():
+        run.average.module.project.weight.add_(1.0)  # type: ignore[union-attr,operator]
+    assert trained.validation_loss(run, data[1], level) != loss
+
+
+def test_errors_by_band_are_the_whole_error(plan, data) -> None:
+    """Their sum is the mean of squares; the bands are those of the level."""
+    run, level = Training(plan, data[0]), 16
+    found = trained.band_errors(run, data[1], level)
+    assert trained.bands(level) == [(0, 4), (4, float("inf"))] and len(found) == 2
+    denoiser, clean = trained.averaged(run), resample(data[1], level)
+    times, _ = trained._fixed(len(clean), level)
+    noise = denoiser.prior.draw(0, range(len(clean)), level)
+    gap = denoiser(diffuse(Schedule(), clean, noise, times), times) - clean
+    assert sum(found) == pytest.approx(float(gap.square().mean()), rel=1e-3)
+
+
+def test_costs_are_measured_step_by_step(plan, data) -> None:
+    """A finer level costs more."""
+    plans = {str(n): replace(plan, levels=((n, 1),), batch=16) for n in (8, 64)}
+    cost = trained.step_costs(plans, data[0], 3)
+    assert 0 < cost["8"] < cost["64"]

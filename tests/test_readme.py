@@ -107,25 +107,26 @@ def test_the_bounds_of_serving_are_those_of_the_code() -> None:
     assert MOST_AT_ONCE == 4 and "Four runs at most are computed at a time" in words
 
 
-def test_the_tables_of_studies_are_those_of_their_records() -> None:
-    """Every row of `recipe` and `multilevel`, and no other."""
-    studies = ROOT / "mldemo" / "studies"
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in read(studies / "README.md").splitlines()
-        if line.startswith("| ") and "FID" not in line
-    ]
-    recipe = json.loads(read(studies / "recipe.json"))
-    multilevel = json.loads(read(studies / "multilevel.json"))
-    expected = [
-        [name, f"{v['steps']:,}", f"{v['fid']['1']:.1f}", f"{v['fid']['1.25']:.1f}"]
-        for name, v in recipe.items()
-        if isinstance(v, dict)
-    ]
-    for name in ("16 → 32 → 64", "32 → 64", "64 alone"):
-        last = multilevel[name]["curve"][-1]
-        expected.append([name, f"{last['fid_ratio']:.1f}", f"{last['loss']:.3f}"])
-    assert sorted(rows) == sorted(expected)
+def test_readme_names_every_study() -> None:
+    from mldemo.studies.report import questions
+
+    block = re.search(r"<!-- studies -->\n(.*)\n<!-- /studies -->", read(ROOT / "README.md"), re.S)
+    assert block
+    mine = [line for line in questions().splitlines() if not line.startswith("- doubling:")]
+    assert block[1].splitlines() == mine
+
+
+def test_every_study_is_described_and_no_other() -> None:
+    """With its question, and its record where there is one."""
+    from mldemo.studies.study import studies
+
+    page = read(ROOT / "mldemo" / "studies" / "README.md")
+    entries = re.findall(r"^- `([a-z-]+)`: (.+?)(?=^- |^$)", page, re.M | re.S)
+    shipped = {n: one for n, one in studies().items() if one.__module__.startswith("mldemo.")}
+    assert [name for name, _ in entries] == list(shipped)
+    for name, words in entries:
+        assert words.startswith(shipped[name].question)
+        assert (f"(records/{name}.json)" in words) == shipped[name].record_path.is_file(), name
 
 
 def test_the_exercises_speak_of_recorded_figures() -> None:
@@ -138,11 +139,12 @@ def test_the_exercises_speak_of_recorded_figures() -> None:
     mean = float(to_modes(data.mean_at(64).double())[..., 0, 0].real)
     spread = float(data.spectrum(64)[0, 0].sqrt())
     assert f"{mean:.2f} ± {spread:.2f}".replace("-", "−") in text
-    record = json.loads(read(ROOT / "mldemo" / "ui" / "tabs" / "solvers" / "solvers.json"))[
-        "samplers"
-    ]
+    from mldemo.studies.solvers import Solvers
+    from mldemo.studies.study import read_record, values
+
+    cells = values(read_record(Solvers().record_path))
     w2 = {
-        name: {row["steps"]: row["w2"] for row in record[name]["gaussian"]}
+        name: {row["steps"]: row["w2"] for row in cells[f"Gaussian, {name}"]}
         for name in ("ddim", "dpmpp2m")
     }
     goal = w2["ddim"][160]

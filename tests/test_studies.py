@@ -6,6 +6,7 @@ import json
 import math
 from itertools import islice, pairwise
 from typing import ClassVar
+from urllib.parse import parse_qsl
 
 import plotly.graph_objects as go
 import pytest
@@ -17,8 +18,13 @@ from mldemo.diffusion.oracles import GaussianDenoiser
 from mldemo.diffusion.sde import Schedule
 from mldemo.pipeline import default_prior, default_statistics
 from mldemo.space.priors import Bessel, Laplacian, Standard
-from mldemo.studies import convergence, provenance, report, solutions
+from mldemo.store.checkpoints import BUNDLE
+from mldemo.studies import convergence, figures, provenance, report, solutions
 from mldemo.studies.study import Study, read_record, studies, values
+from mldemo.ui import tab as tab_module
+from mldemo.ui.app import TABS
+from mldemo.ui.fields import read_all
+from mldemo.ui.tab import Place
 
 
 class Doubling(Study):
@@ -26,14 +32,20 @@ class Doubling(Study):
 
     name: ClassVar[str] = "doubling"
     question: ClassVar[str] = "Is 2x = x + x?"
+    link: ClassVar[str] = "tab=watch"
     computed: ClassVar[list[int]] = []
 
     def inputs(self, quick):
         return {"numbers": [1, 2] if quick else [1, 2, 3]}
 
     def cells(self, quick):
+        total = 0
         for x in self.inputs(quick)["numbers"]:
-            yield f"x = {x}", lambda x=x: self.computed.append(x) or {"twice": 2 * x}
+
+            def made(x=x, t=total):
+                return self.computed.append(x) or {"twice": 2 * x, "before": t}
+
+            total += (yield f"x = {x}", made)["twice"]
 
     def conclusion(self, record):
         return f"{len(values(record))} numbers were doubled."
@@ -60,7 +72,7 @@ def doubling(tmp_path, monkeypatch):
 def test_a_record_holds_inputs_results_and_what_they_support(doubling, tmp_path) -> None:
     assert [name for name, _ in doubling.run()] == ["x = 1", "x = 2", "x = 3"]
     record = read_record(tmp_path / "doubling.json")
-    assert values(record) == {f"x = {x}": {"twice": 2 * x} for x in (1, 2, 3)}
+    assert [cell["twice"] for cell in values(record).values()] == [2, 4, 6]
     assert record["conclusion"] == "3 numbers were doubled."
     assert record["command"] == "python -m mldemo study run doubling"
     assert record["seeds"] == [1, 2, 3] and record["inputs"] == {"numbers": [1, 2, 3]}
@@ -74,6 +86,8 @@ def test_a_stopped_study_goes_on_with_the_next_cell(doubling, tmp_path) -> None:
     assert doubling.state(half) == "unfinished"
     assert [name for name, _ in doubling.run(resume=True)] == ["x = 3"]
     assert Doubling.computed == [1, 2, 3]
+    whole = values(read_record(tmp_path / "doubling.json"))
+    assert [cell["before"] for cell in whole.values()] == [0, 2, 6]  # kept cells count too
     list(doubling.run(resume=False))
     assert Doubling.computed == [1, 2, 3, 1, 2, 3]
 
@@ -112,11 +126,20 @@ def test_a_digest_follows_code_and_nothing_else(tmp_path, monkeypatch) -> None:
         return provenance.code_hash("mldemo.top")
 
     code = '"""Words."""\nfrom mldemo.below import X\n\n\ndef f():\n    return X\n'
+    said = (
+        "class One(Study):\n    question: str = 'why?'\n    def rows(self):\n        return {}\n"
+    )
     first = digest(code)
     assert digest(code.replace("Words", "Other words").replace("\n\n\n", "\n# why\n\n")) == first
     assert digest(code.replace("return X", "return -X")) != first
     assert digest(code, "X = 2\n") != first
     assert digest(code, "X = 1\n# a comment\n") == first
+    # what a study says of a record is no result; the same in any other class is
+    studied = digest(said.format(1))
+    assert digest(said.format(2).replace("why", "what")) == studied
+    assert digest(said.format(1).replace("rows", "cells")) != studied
+    other = said.replace("Study", "Table")
+    assert digest(other.format(1)) != digest(other.format(2))
     provenance.code_hash.cache_clear()
 
 
@@ -135,8 +158,9 @@ def test_records_have_three_seeds_or_say_why_not(name) -> None:
     assert len(one.seeds) >= 3 or one.why_fewer_seeds
     if one.record_path.is_file():
         record = read_record(one.record_path)
-        assert not record["quick"] and record["conclusion"]
+        assert not record["quick"] and record["conclusion"] == one.conclusion(record)
         assert one.rows(record) and one.figure(record).data
+        assert record["question"] == one.question
 
 
 @pytest.mark.parametrize("name", [n for n in studies() if n != "doubling"])
@@ -192,3 +216,36 @@ def test_the_largest_singular_value_is_that_of_the_gaussian_denoiser() -> None:
     x = prior.draw(3, range(2), n)
     found = solutions.local_lipschitz(denoise, x, t.float(), 60)
     assert found.tolist() == pytest.approx([gain, gain], rel=0.02)
+
+
+def test_every_figure_has_a_run_on_the_page_that_shows_it() -> None:
+    """The link's values are those that its tab accepts."""
+    tabs = {t.id: t for t in (make(Place(torch.device("cpu"), BUNDLE)) for make in TABS)}
+    for name, one in studies().items():
+        query = dict(parse_qsl(one.link, strict_parsing=True))
+        tab = tabs[query.pop("tab")]
+        fields = {f.name for f in tab.fields}
+        read_all(tab.fields, {k: v for k, v in query.items() if k in fields})
+        script = (tab_module.TABS / tab.id / f"{tab.id}.js").read_text()
+        for key in query.keys() - fields:  # what its script keeps
+            assert f'view.get("{key}")' in script, (name, key)
+
+
+def test_lines_of_one_name_look_alike_and_bars_are_what_is_given() -> None:
+    figure = figures.panels("left", "right", x="N", log="y")
+    figures.line(figure, 1, "a", [1, 2], [3.0, 4.0], [0.1, None])
+    figures.line(figure, 1, "b", [1, 2], [5.0, 6.0], shown=False)
+    figures.line(figure, 2, "a", [1, 2], [7.0, 8.0], [0.2, 0.2])
+    a, b, again = figure.data
+    assert a.error_y.array == (0.1, 0.0) and b.error_y.array is None
+    assert (
+        (a.line, a.marker, a.meta)
+        == (again.line, again.marker, again.meta)
+        != (
+            b.line,
+            b.marker,
+            b.meta,
+        )
+    )
+    assert (a.showlegend, again.showlegend, b.visible) == (True, False, "legendonly")
+    assert (a.xaxis, again.xaxis) == ("x", "x2") and figure.layout.yaxis2.type == "log"

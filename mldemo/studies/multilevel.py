@@ -1,168 +1,373 @@
-"""What coarse-to-fine training saves: quality at the finest level against CPU time.
+"""What does coarse-to-fine training save?
 
-Three strategies get the same CPU seconds: 16 → 32 → 64, 32 → 64, and 64 alone, all without
-rehearsal of coarser levels, so that a level's steps are all its own. Along the way each
-is compared with the test data at 64: the training loss of the averaged weights, with noise and
-times that are the same for all, and at a few points the FID of samples at 64.
+Every strategy gets CPU seconds, spent level by level (`trained`: the cost of a step is measured
+once and turns seconds into steps). Along the way the averaged weights are validated on every level
+and in bands of frequency; at the end their samples are judged. A strategy is compared with
+training on the finest level alone for as long:
 
-CPU seconds are those of the process, so that a busy machine does not decide. A step's cost on
-each level is measured first; it turns the budget into steps.
+- which levels, which split of the time, the same in a half and a quarter of the time;
+- *rate carried*: the peak learning rate is the same on each level, else it halves;
+- *rehearsal*: every fourth step goes back to a coarser level;
+- *mixed*: from the start every second step on the finest level, the others on coarser ones;
+- *adaptive*: a slice of time is tried on the next level, which is kept once it lowers the
+  finest level's validation loss by more per second than the present one did. The learning rate
+  falls once, as a cosine over the whole time.
 """
 
-import time
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from mldemo.data.sets import open_data
-from mldemo.data.statistics import Statistics
-from mldemo.metrics.evaluation import Reference
-from mldemo.pipeline import Run, default_prior
-from mldemo.request import GUIDANCE, Request
-from mldemo.space.noise import unit_modes
-from mldemo.space.spectral import to_modes
-from mldemo.store.files import read_json, write_json
+from mldemo.studies.study import Cells, Record, Study, spread, values
+from mldemo.studies.trained import (
+    SMALL,
+    band_errors,
+    bands,
+    evaluated,
+    fields,
+    prior_of,
+    samples,
+    step_costs,
+    validation_loss,
+)
 from mldemo.training.loop import Training
-from mldemo.training.plan import Plan, training_times
+from mldemo.training.plan import Plan
 
-FINEST = 64
-STRATEGIES: dict[str, dict[int, float]] = {  # the share of the CPU time that each level gets
-    "16 → 32 → 64": {16: 0.5, 32: 0.3, 64: 0.2},
-    "32 → 64": {32: 0.7, 64: 0.3},
-    "64 alone": {64: 1.0},
-}
-POINTS, VALIDATION = 12, 64  # points of a curve, validation images in each
-FID_EVERY = 4  # points from one FID to the next
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+SECONDS, SECONDS_AT_32 = 240.0, 120.0
+POINTS, SLICES, COUNT, ROUNDS = 8, 16, 500, 8
 
 
-def step_costs(plan: Plan, fields: Tensor, levels: list[int], steps: int = 4) -> dict[int, float]:
-    """CPU seconds of one training step on each level, the first step left out."""
-    costs = {}
-    for resolution in levels:
-        run = Training(replace(plan, levels=((resolution, steps + 1),)), fields)
-        run.advance()
-        start = time.process_time()
-        for _ in range(steps):
-            run.advance()
-        costs[resolution] = (time.process_time() - start) / steps
-    return costs
+@dataclass(frozen=True)
+class Strategy:
+    """Shares of the CPU time by level, coarse to fine; `change` is what differs in the plan.
 
-
-def validation_loss(run: Training, test: Tensor) -> float:
-    """The loss of the averaged weights on test fields (B, 1, 64, 64), noise and times fixed."""
-    denoiser = run.averaged()
-    times = torch.from_numpy(training_times(len(test), np.random.default_rng(0)))
-    white = unit_modes(0, range(len(test)), test.shape[-1])
-    with torch.inference_mode():
-        parts = zip(test.split(32), white.split(32), times.split(32), strict=True)
-        losses = [denoiser.loss(to_modes(x), w, t) for x, w, t in parts]
-    return float(torch.cat(losses).mean())
-
-
-def study(
-    source: str, seconds: float, count: int, state: Path | None = None
-) -> Iterator[tuple[str, Any]]:
-    """The parts of the record, each when it is ready; `seconds` of CPU time for each strategy.
-
-    Finished strategies, and the training state of the one under way, are kept in the folder
-    `state`, and a study that was stopped goes on from there.
+    part: the share of the study's seconds that it gets.
     """
-    data = open_data(source)
-    fields, test = data.fields("train"), data.fields("validation", first=VALIDATION)
-    prior = default_prior("bessel", Statistics.of(fields)).to_dict()
-    reference = Reference.of(source)
-    base = Plan(priors=(prior,))
-    kept = state / "costs.json" if state else None
-    if kept and kept.exists():
-        costs = {int(k): v for k, v in read_json(kept).items()}
-    else:
-        costs = step_costs(base, fields, [16, 32, 64])
-        keep(kept, costs)
-    yield "cpu_seconds_per_step", costs
-    for name, shares in STRATEGIES.items():
-        levels = tuple((n, max(1, round(seconds * part / costs[n]))) for n, part in shares.items())
-        plan = Plan(priors=(prior,), levels=levels, rehearsal=0)
-        slug = "-".join(map(str, shares))
-        kept = state / f"{slug}.json" if state else None
-        if kept and kept.exists():
-            yield name, read_json(kept)
-            continue
-        file = state / f"{slug}.safetensors" if state else None
-        curve = _strategy(plan, fields, test, reference, count, file)
-        part = {"levels": levels, "curve": curve}
-        keep(kept, part)
-        yield name, part
+
+    name: str
+    shares: dict[int, float]
+    change: dict[str, Any] = field(default_factory=dict)
+    part: float = 1.0
+    adaptive: bool = False
+
+    @property
+    def finest(self) -> int:
+        """The level that it is for."""
+        return max(self.shares)
 
 
-def keep(path: Path | None, value: Any) -> None:
-    """Write what is done so far, if there is a place for it."""
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, value)
+FULL = {16: 0.5, 32: 0.3, 64: 0.2}
+STRATEGIES = (
+    Strategy("64 alone", {64: 1.0}),
+    Strategy("32 → 64", {32: 0.7, 64: 0.3}),
+    Strategy("16 → 64", {16: 0.7, 64: 0.3}),
+    Strategy("16 → 32 → 64", FULL),
+    Strategy("8 → 16 → 32 → 64", {8: 0.2, 16: 0.35, 32: 0.25, 64: 0.2}),
+    Strategy("16 → 32 → 64, half the time", FULL, part=0.5),
+    Strategy("16 → 32 → 64, a quarter of the time", FULL, part=0.25),
+    Strategy("16 → 32 → 64, a third each", {16: 1 / 3, 32: 1 / 3, 64: 1 / 3}),
+    Strategy("16 → 32 → 64, most on the finest", {16: 0.2, 32: 0.3, 64: 0.5}),
+    Strategy("16 → 32 → 64, rate carried", FULL, {"carried": 1.0}),
+    Strategy("16 → 32 → 64, rehearsal", FULL, {"rehearsal": 4}),
+    Strategy("mixed", {16: 0.0, 32: 0.0, 64: 1.0}, {"rehearsal": 2, "carried": 1.0}),
+    Strategy("adaptive", FULL, adaptive=True),
+    Strategy("32 alone", {32: 1.0}),
+    Strategy("16 → 32", {16: 0.6, 32: 0.4}),
+)
+QUICK = (
+    Strategy("32 alone", {32: 1.0}),
+    Strategy("16 → 32", {16: 0.6, 32: 0.4}),
+    Strategy("mixed", {16: 0.0, 32: 1.0}, {"rehearsal": 2, "carried": 1.0}),
+    Strategy("adaptive", {16: 0.6, 32: 0.4}, adaptive=True),
+)
 
 
-def _strategy(
+@dataclass(frozen=True)
+class Budgeted(Plan):
+    """A plan whose levels are appended as it goes: one warm-up, one fall over `seconds`.
+
+    costs: CPU seconds of a step by level.
+    """
+
+    seconds: float = 1.0
+    costs: tuple[tuple[int, float], ...] = ()
+
+    def spent(self, step: int) -> float:
+        """CPU seconds of the steps before this one."""
+        costs, total = dict(self.costs), 0.0
+        for resolution, steps in self.levels:
+            taken = min(step, steps)
+            total, step = total + taken * costs[resolution], step - taken
+        return total
+
+    def rate(self, step: int) -> float:
+        """Warmed up over the first twentieth of the time, then down to 0.02 of the peak."""
+        done = min(1.0, self.spent(step) / self.seconds)
+        fall = 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done))
+        return float(self.learning_rate * min(1.0, 20 * done + 0.01) * fall)
+
+
+class Multilevel(Study):
+    """Validation loss and quality against CPU time, strategy by strategy."""
+
+    name: ClassVar[str] = "multilevel"
+    question: ClassVar[str] = "What does coarse-to-fine training save?"
+    link: ClassVar[str] = "tab=watch&n=64&checkpoint=mnist-family-64"
+
+    def inputs(self, quick: bool) -> Record:
+        """Strategies, seconds, data, the plan that they share."""
+        return {
+            "strategies": [
+                {"name": s.name, "shares": {str(k): v for k, v in s.shares.items()}}
+                | {"change": s.change, "part": s.part, "adaptive": s.adaptive}
+                for s in self._strategies(quick)
+            ],
+            "seconds": {"64": SECONDS, "32": 0.4 if quick else SECONDS_AT_32},
+            "fields": [len(part) for part in fields(quick)],
+            "plan": self._base(quick),
+            "points": 2 if quick else POINTS,
+            "count": 8 if quick else COUNT,
+        }
+
+    def _strategies(self, quick: bool) -> tuple[Strategy, ...]:
+        return QUICK if quick else STRATEGIES
+
+    def _base(self, quick: bool) -> dict[str, Any]:
+        """What every plan shares; its priors and levels come with the data."""
+        small = {"batch": 4, "network": SMALL}
+        return {"rehearsal": 0} | (small if quick else {"batch": 48})
+
+    def cells(self, quick: bool) -> Cells:
+        """What a step costs on each level, then a cell per strategy and seed."""
+        asked = self.inputs(quick)
+        prior = prior_of("bessel", fields(quick)[0]).to_dict()
+        base = Plan(priors=(prior,), levels=((32, 1),), **self._base(quick))
+        strategies = self._strategies(quick)
+        levels = sorted({level for s in strategies for level in s.shares})
+
+        def costs() -> dict[str, float]:
+            plans = {str(n): replace(base, levels=((n, 1),)) for n in levels}
+            return step_costs(plans, fields(quick)[0], 1 if quick else ROUNDS)
+
+        cost = yield "CPU seconds of a step", costs
+        by_level = {int(n): seconds for n, seconds in cost.items()}
+        for strategy in strategies:
+            for seed in self.seeds:
+                plan = replace(base, seed=seed, **strategy.change)
+                yield (
+                    f"{strategy.name}, seed {seed}",
+                    lambda s=strategy, p=plan: self._trained(asked, s, p, by_level, quick),
+                )
+
+    def _trained(
+        self, asked: Record, strategy: Strategy, plan: Plan, costs: dict[int, float], quick: bool
+    ) -> Record:
+        train, held_out = fields(quick)
+        seconds = strategy.part * asked["seconds"][str(strategy.finest)]
+        levels = sorted({level for s in self._strategies(quick) for level in s.shares})
+        levels = [level for level in levels if level <= strategy.finest]
+        if strategy.adaptive:
+            steps = adaptive(plan, strategy, costs, seconds, train, held_out)
+        else:
+            steps = in_shares(plan, strategy, costs, seconds, asked["points"], train)
+        curve = []
+        for spent, run in steps:
+            losses = {str(n): validation_loss(run, held_out, n) for n in levels}
+            curve.append({"seconds": spent, "loss": losses})
+        images = samples(run, strategy.finest, asked["count"], plan.seed)
+        return {
+            "strategy": strategy.name,
+            "finest": strategy.finest,
+            "levels": [list(level) for level in run.plan.levels],
+            "curve": curve,
+            "bands": band_errors(run, held_out, strategy.finest),
+            **evaluated(images, quick),
+        }
+
+    def rows(self, record: Record) -> list[Record]:
+        """A row per strategy: means and sample deviations over the seeds."""
+        cells = [c for c in values(record).values() if "strategy" in c]
+        out: list[Record] = []
+        for name in dict.fromkeys(c["strategy"] for c in cells):
+            mine = [c for c in cells if c["strategy"] == name]
+            finest = mine[0]["finest"]
+            alone = [c for c in cells if c["strategy"] == f"{finest} alone"]
+            target, _ = spread([_final(c) for c in alone])
+            times = [t for c in mine if (t := time_to(c, target)) is not None]
+            row: Record = {"strategy": name, "level": finest}
+            row["CPU seconds"] = mine[0]["curve"][-1]["seconds"]
+            row["loss"], row["loss, sd"] = spread([_final(c) for c in mine])
+            for key in ("fid", "fid_second", "recall", "vendi_features"):
+                row[key], row[f"{key}, sd"] = spread([c[key] for c in mine])
+            row["seconds to the loss of one level"] = spread(times)[0] if times else None
+            row["its sd"] = spread(times)[1] if times else None
+            row["seeds that reach it"] = len(times)
+            for i, (low, high) in enumerate(bands(finest)):
+                label = f"error at {low} ≤ |k|" + (f" < {high}" if high < finest else "")
+                row[label], row[f"{label}, sd"] = spread([c["bands"][i] for c in mine])
+            out.append(row)
+        return same_keys(out)
+
+    def conclusion(self, record: Record) -> str:
+        """The best strategy for each finest level, and what it saves."""
+        said, rows = [], self.rows(record)
+        for finest in dict.fromkeys(r["level"] for r in rows):
+            mine = [r for r in rows if r["level"] == finest]
+            alone = next(r for r in mine if r["strategy"] == f"{finest} alone")
+            others = [r for r in mine if r is not alone]
+            whole = [r for r in others if r["CPU seconds"] > 0.9 * alone["CPU seconds"]]
+            best = min(whole, key=lambda r: r["fid"])
+            words = (
+                f"At {finest}, {_pm(best, 'fid')} is the lowest FID after "
+                f"{alone['CPU seconds']:.0f} CPU seconds ({best['strategy']}), against "
+                f"{_pm(alone, 'fid')} of {finest} alone; the losses are {_pm(best, 'loss', 3)} "
+                f"and {_pm(alone, 'loss', 3)}"
+            )
+            seeds = len(record["seeds"])
+            first = [r for r in others if r["seeds that reach it"] == seeds]
+            if first:
+                row = min(first, key=lambda r: r["seconds to the loss of one level"])
+                share = row["seconds to the loss of one level"] / alone["CPU seconds"]
+                error = row["its sd"] / alone["CPU seconds"]
+                words += (
+                    f". The final loss of {finest} alone is reached first by {row['strategy']}, "
+                    f"in {share:.2f} ± {error:.2f} of the time"
+                )
+            else:
+                words += f". No other reaches the final loss of {finest} alone with every seed"
+            quarter = [r for r in others if r["CPU seconds"] < 0.3 * alone["CPU seconds"]]
+            for row in quarter:
+                does = "is" if row["fid"] <= alone["fid"] else "is not"
+                words += (
+                    f". With a quarter of the time {row['strategy'].split(',')[0]} has FID "
+                    f"{_pm(row, 'fid')}: the single level's final FID {does} reached"
+                )
+            said.append(words)
+        return ". ".join(said) + "."
+
+    def figure(self, record: Record) -> "Figure":
+        """Loss at the finest level against CPU seconds; FID at the end; errors by band."""
+        from mldemo.studies.figures import line, panels
+
+        rows = self.rows(record)
+        finest = max(r["level"] for r in rows)
+        titles = (f"validation loss at {finest}²", f"FID at {finest}² at the end")
+        figure = panels(*titles, x="CPU seconds", log="y")
+        first = {f"{finest} alone", "32 → 64", "16 → 32 → 64", "16 → 32", "mixed", "adaptive"}
+        for row in (r for r in rows if r["level"] == finest):
+            cells = [c for c in values(record).values() if c.get("strategy") == row["strategy"]]
+            points = list(zip(*(c["curve"] for c in cells), strict=False))
+            at = [spread([p["seconds"] for p in point])[0] for point in points]
+            losses = [spread([p["loss"][str(finest)] for p in point]) for point in points]
+            name = row["strategy"]
+            line(figure, 1, name, at, *zip(*losses, strict=True), shown=name in first)
+            seconds, fid, sd = row["CPU seconds"], row["fid"], row["fid, sd"]
+            line(figure, 2, name, [seconds], [fid], [sd], shown=True)
+        return figure
+
+
+def in_shares(
     plan: Plan,
-    fields: Tensor,
-    test: Tensor,
-    reference: Reference,
-    count: int,
-    state: Path | None,
-) -> list[dict[str, float]]:
-    run = Training(plan, fields)
-    curve_file = state.with_suffix(".curve.json") if state else None
-    curve: list[dict[str, float]] = []
-    if state is not None and state.exists():
-        run.resume(state)
-        assert curve_file is not None
-        curve = read_json(curve_file)
-    spent = curve[-1]["cpu_seconds"] if curve else 0.0
-    start = time.process_time()
-    every = max(1, plan.steps // POINTS)
-    while run.step < plan.steps:
+    strategy: Strategy,
+    costs: dict[int, float],
+    seconds: float,
+    points: int,
+    train: Tensor,
+) -> Iterator[tuple[float, Training]]:
+    """Train by the shares of a strategy; the CPU seconds spent and the run, at `points` times."""
+    levels = tuple(
+        (n, max(1, round(seconds * share / costs[n]))) for n, share in strategy.shares.items()
+    )
+    if plan.rehearsal:  # coarser steps are cheaper: as many as cost the same
+        levels = as_dear(replace(plan, levels=levels), costs, seconds)
+    run = Training(replace(plan, levels=levels), train)
+    spent, due = 0.0, 1
+    while run.step < run.plan.steps:
+        spent += costs[run.plan.resolution_of(run.step)]
         run.advance()
-        if run.step % every == 0 or run.step == plan.steps:
-            spent += time.process_time() - start
-            loss = validation_loss(run, test)
-            point = {"cpu_seconds": round(spent, 1), "step": run.step, "loss": loss}
-            if len(curve) % FID_EVERY == FID_EVERY - 1 or run.step == plan.steps:
-                point["fid_ratio"] = reference.evaluate(samples(run, FINEST, count))["fid_ratio"]
-            curve.append(point)
-            if state is not None:
-                keep(curve_file, curve)
-                run.save(state)
-            start = time.process_time()
-    return curve
+        if spent >= due * seconds / points * (1 - 1e-9) or run.step == run.plan.steps:
+            due = int(spent / seconds * points * (1 + 1e-9)) + 1
+            yield spent, run
 
 
-def samples(run: Training, resolution: int, count: int, guidance: float = GUIDANCE) -> Tensor:
-    """Fields that the averaged weights draw under the plan's first prior, (count, 1, N, N)."""
-    prior = run.denoiser.prior
-    request = Request(prior=prior.name, resolution=resolution, count=count, seed=1)
-    denoiser = run.averaged(guidance).requires_grad_(False)
-    parts = run.statistics, run.plan.schedule, denoiser, run.device
-    sampling = Run(request, prior, *parts, None, [n for n, _ in run.plan.levels])
-    chunks = [range(i, min(i + 50, count)) for i in range(0, count, 50)]
-    return torch.cat([sampling.result(chunk).x0 for chunk in chunks])
+def as_dear(plan: Plan, costs: dict[int, float], seconds: float) -> tuple[tuple[int, int], ...]:
+    """The plan's levels with the steps of the last stretched until it costs `seconds`."""
+    *before, (finest, steps) = plan.levels
+    for _ in range(4):  # the cost is all but linear in the steps
+        whole = replace(plan, levels=(*before, (finest, steps)))
+        each = [costs[whole.resolution_of(step)] for step in range(whole.steps)]
+        last = sum(each[-steps:])
+        steps = max(1, round(steps * (seconds - sum(each[:-steps])) / last))
+    return (*before, (finest, steps))
 
 
-def plot(record: dict[str, Any], path: Path) -> None:
-    """Loss and FID at the finest level against CPU seconds, a line per strategy, as a picture."""
-    from matplotlib.figure import Figure
+def adaptive(
+    plan: Plan,
+    strategy: Strategy,
+    costs: dict[int, float],
+    seconds: float,
+    train: Tensor,
+    held_out: Tensor,
+) -> Iterator[tuple[float, Training]]:
+    """Train on the coarsest level and leave each when the next one gains more per second."""
+    levels = sorted(strategy.shares)
+    steps = {n: max(1, round(seconds / SLICES / costs[n])) for n in levels}
+    shared = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
+    shared |= {"levels": ((levels[0], steps[levels[0]]),), "seconds": seconds}
+    budgeted = Budgeted(**shared, costs=tuple(costs.items()))
+    run = Training(budgeted, train)
+    loss = validation_loss(run, held_out, levels[-1])
+    present, at, gain = 0, 0, 0.0  # indices of levels: where it is, and where this slice is spent
+    while True:
+        before = budgeted.spent(run.step)
+        while run.step < run.plan.steps:
+            run.advance()
+        spent = budgeted.spent(run.step)
+        now = validation_loss(run, held_out, levels[-1])
+        found, loss = (loss - now) / (spent - before), now
+        yield spent, run
+        if spent >= seconds * (1 - 0.5 / SLICES):
+            return
+        if at > present:  # a slice was tried there
+            present = at if found >= gain else present
+            at = present
+        else:
+            gain, at = found, min(present + 1, len(levels) - 1)
+        left = max(1, round((seconds - spent) / costs[levels[at]]))
+        more = (levels[at], min(steps[levels[at]], left))
+        run.plan = budgeted = replace(budgeted, levels=(*budgeted.levels, more))
 
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for name, style in zip(STRATEGIES, ("o-", "s--", "^:"), strict=False):
-        for axis, key in zip(axes, ("loss", "fid_ratio"), strict=True):
-            points = [(p["cpu_seconds"], p[key]) for p in record[name]["curve"] if key in p]
-            axis.plot(*zip(*points, strict=True), style, label=name)
-    for axis, what in zip(axes, ("validation loss at 64²", "FID at 64² / floor"), strict=True):
-        axis.set(xlabel="CPU seconds", ylabel=what, yscale="log")
-        axis.grid(alpha=0.3, which="both")
-    axes[0].legend()
-    figure.savefig(path, dpi=100)
+
+def time_to(cell: Record, target: float) -> float | None:
+    """CPU seconds until the finest level's loss is at the target, linear between points."""
+    level, before = str(cell["finest"]), None
+    for point in cell["curve"]:
+        now = point["seconds"], point["loss"][level]
+        if now[1] <= target:
+            if before is None or before[1] == now[1]:
+                return now[0]
+            share = (before[1] - target) / (before[1] - now[1])
+            return before[0] + share * (now[0] - before[0])
+        before = now
+    return None
+
+
+def same_keys(rows: list[Record]) -> list[Record]:
+    """Rows with every key of any of them; None where one has none."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return [{key: row.get(key) for key in keys} for row in rows]
+
+
+def _final(cell: Record) -> float:
+    return cell["curve"][-1]["loss"][str(cell["finest"])]
+
+
+def _pm(row: Record, key: str, digits: int = 1) -> str:
+    return f"{row[key]:.{digits}f} ± {row[f'{key}, sd']:.{digits}f}"

@@ -27,6 +27,16 @@ def conclusions() -> str:
     return "\n".join(lines)
 
 
+def questions() -> str:
+    """Markdown: a line per study with its question, linked to its record where there is one."""
+    lines = []
+    for name, study in studies().items():
+        path = study.record_path
+        place = f"mldemo/studies/records/{path.name}"
+        lines.append(f"- {f'[{name}]({place})' if path.is_file() else name}: {study.question}")
+    return "\n".join(lines)
+
+
 def table(study: Study, record: Record) -> str:
     """The rows of a record as CSV."""
     rows = study.rows(record)

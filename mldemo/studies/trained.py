@@ -1,0 +1,165 @@
+"""What studies that train have in common: data, budgets in CPU seconds, validation, samples.
+
+A budget is given in CPU seconds and turned into steps by the cost of a step, which is measured
+once per study, plan by plan in turn; so a busy machine decides neither who gets how many steps nor
+where a point stands on the axis of a curve.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mldemo.data.statistics import Statistics
+from mldemo.diffusion.denoiser import Denoiser
+from mldemo.diffusion.samplers import sample
+from mldemo.diffusion.sde import diffuse
+from mldemo.pipeline import Run, default_prior
+from mldemo.request import Request
+from mldemo.space.covariance import Prior
+from mldemo.space.noise import unit_modes
+from mldemo.space.spectral import multiplicity, radius, resample, to_modes
+from mldemo.studies.judged import data_of, judge
+from mldemo.training.loop import Training
+from mldemo.training.plan import Plan, training_times
+
+TRAIN, HELD_OUT, CHUNK = 10_000, 128, 50
+BANDS = (0, 4, 8, 16, 32)  # edges of |k|; the last band ends with the level
+SMALL: dict[str, Any] = {
+    "kind": "ushaped",
+    "width": 8,
+    "modes": 3,
+    "depth": 1,
+    "core_widths": (8,),
+}
+
+
+@lru_cache(maxsize=2)
+def fields(quick: bool) -> tuple[Tensor, Tensor]:
+    """Fields to train on and held-out fields, at 64."""
+    source = data_of(quick)
+    counts = (48, 8) if quick else (TRAIN, HELD_OUT)
+    parts = zip(("train", "validation"), counts, strict=True)
+    train, held_out = (source.fields(part, first=count) for part, count in parts)
+    return train, held_out
+
+
+def prior_of(name: str, data: Tensor) -> Prior:
+    """The prior as it is by default for these fields."""
+    return default_prior(name, Statistics.of(data))
+
+
+def step_costs(plans: Mapping[str, Plan], data: Tensor, steps: int) -> dict[str, float]:
+    """CPU seconds of a step of each plan: the median over `steps` rounds, all plans in each."""
+    runs = {
+        name: Training(replace(plan, levels=((max(n for n, _ in plan.levels), steps + 1),)), data)
+        for name, plan in plans.items()
+    }
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(steps + 1):
+        for name, run in runs.items():
+            before = run.seconds
+            found[name].append(run.advance().seconds - before)
+    return {name: median(seconds[1:]) for name, seconds in found.items()}  # the first is slower
+
+
+def averaged(run: Training, prior: Prior | None = None, guidance: float = 1.0) -> Denoiser:
+    """The denoiser with the averaged weights of a run, under its own prior unless told."""
+    parts = run.average.module, prior or run.denoiser.prior, run.statistics, run.plan.schedule
+    return Denoiser(*parts, guidance).eval().requires_grad_(False)
+
+
+def validation_loss(run: Training, held_out: Tensor, level: int) -> float:
+    """The loss of the averaged weights on a level, with noise and times that are fixed."""
+    denoiser, (times, white) = averaged(run), _fixed(len(held_out), level)
+    clean = to_modes(resample(held_out, level))
+    with torch.inference_mode():
+        parts = zip(clean.split(CHUNK), white.split(CHUNK), times.split(CHUNK), strict=True)
+        return float(torch.cat([denoiser.loss(*part) for part in parts]).mean())
+
+
+def band_errors(run: Training, held_out: Tensor, level: int) -> list[float]:
+    """E‖P_b(D(x_t, t) - x_0)‖² for each of `bands(level)`, with the same noise and times."""
+    denoiser, (times, _) = averaged(run), _fixed(len(held_out), level)
+    clean, gaps = resample(held_out, level), []
+    noisy = diffuse(
+        denoiser.schedule, clean, denoiser.prior.draw(0, range(len(clean)), level), times
+    )
+    with torch.inference_mode():
+        for x, y, t in zip(*(v.split(CHUNK) for v in (clean, noisy, times)), strict=True):
+            gaps.append(to_modes(denoiser(y, t) - x))
+    power = multiplicity(level) * torch.cat(gaps).abs().double().square().mean((0, 1))
+    r = radius(level)
+    return [float(power[(r >= low) & (r < high)].sum()) for low, high in bands(level)]
+
+
+def bands(level: int) -> list[tuple[float, float]]:
+    """The edges of the frequency bands of a level."""
+    low = [edge for edge in BANDS if edge < level / 2]
+    return list(zip(low, [*low[1:], float("inf")], strict=True))
+
+
+@lru_cache(maxsize=16)
+def _fixed(count: int, level: int) -> tuple[Tensor, Tensor]:
+    """Times (count,) and unit modes that every run is validated with."""
+    times = torch.from_numpy(training_times(count, np.random.default_rng(0)))
+    return times, unit_modes(0, range(count), level)
+
+
+def samples(
+    run: Training,
+    resolution: int,
+    count: int,
+    seed: int,
+    prior: Prior | None = None,
+    guidance: float = 1.0,
+) -> Tensor:
+    """Fields that the averaged weights draw in 20 calls, (count, 1, N, N)."""
+    denoiser = averaged(run, prior, guidance)
+    prior = denoiser.prior
+    request = Request(prior=prior.name, resolution=resolution, seed=seed)
+    parts = run.statistics, run.plan.schedule, denoiser, run.device
+    sampling = Run(request, prior, *parts, None, [n for n, _ in run.plan.levels])
+    chunks = [range(i, min(i + CHUNK, count)) for i in range(0, count, CHUNK)]
+    return torch.cat([sampling.result(chunk).x0 for chunk in chunks])
+
+
+def from_noise(run: Training, resolution: int, count: int, seed: int) -> Tensor:
+    """Samples whose reverse process starts from N(0, Q), whatever α_T and the data are."""
+    denoiser, parts = averaged(run), []
+    for first in range(0, count, CHUNK):
+        indices = range(first, min(first + CHUNK, count))
+        x = denoiser.prior.draw(seed, indices, resolution)
+        with torch.inference_mode():
+            *_, last = sample(denoiser, x, Request.sampler, Request.steps, denoiser.schedule)
+        parts.append(last.x)
+    return torch.cat(parts)
+
+
+def trained(plan: Plan, data: Tensor) -> Training:
+    """A run at the end of its plan."""
+    run = Training(plan, data)
+    for _ in run.run():
+        pass
+    return run
+
+
+def evaluated(images: Tensor, quick: bool) -> dict[str, float]:
+    """What samples are judged by: FID by both maps, precision, recall, Vendi score, spectrum.
+
+    With the floor of unseen images for FID, recall and Vendi score. "octave, dB" is the samples'
+    power over the data's in the highest octave in which the data have any.
+    """
+    found, floors = judge(quick).evaluate(images), ("fid", "recall", "vendi_features")
+    names = *floors, "fid_second", "precision", "energy_distance", "sliced_wasserstein"
+    out = {name: found["metrics"][name] for name in names}
+    for name in floors:
+        out[f"{name}, floor"] = found["floor"][name]
+        out[f"{name}, floor sd"] = found["floor_sd"][name]
+    octaves = [o["decibel"] for o in found["spectrum"] if o["decibel"] is not None]
+    return out | {"octave, dB": octaves[-1], "nearest": found["nearest"]["ratio"]}
