@@ -113,7 +113,7 @@ def test_errors_by_band_are_the_whole_error(plan, data) -> None:
     run, level = Training(plan, data[0]), 16
     found = trained.band_errors(run, data[1], level)
     assert trained.bands(level) == [(0, 4), (4, float("inf"))] and len(found) == 2
-    denoiser, clean = trained.averaged(run), resample(data[1], level)
+    denoiser, clean = run.averaged(), resample(data[1], level)
     times, _ = trained._fixed(len(clean), level)
     noise = denoiser.prior.draw(0, range(len(clean)), level)
     gap = denoiser(diffuse(Schedule(), clean, noise, times), times) - clean

@@ -54,7 +54,7 @@ def test_every_record_is_there(app: str, page: Page) -> None:
         page.check(f'#evidence-study input[value="{study.name}"]')
         drawn(page, study.name)
         assert page.inner_text(f"{ROOT} .md-what") == study.question
-        assert page.inner_text(f"{ROOT} .md-said") == record["conclusion"]
+        assert page.inner_text(f"{ROOT} .md-supported") == record["conclusion"]
         assert page.inner_text(f"{ROOT} .md-made-by") == record["command"]
         assert page.inner_text(f"{ROOT} .md-date") == record["date"]
         state = study.state(record)
@@ -90,7 +90,7 @@ def test_lines_bars_and_axis_are_in_the_link(app: str, page: Page) -> None:
     """A line is switched off by the keyboard; the link shows it so; other records are whole."""
     show(page, app, "study=linear")
     assert all(t["seen"] for t in traces(page))
-    key = page.locator(f"{ROOT} .md-legend button").first
+    key = page.locator(f"{ROOT} .md-lines button").first
     name = key.inner_text()
     key.focus()
     page.keyboard.press("Enter")
@@ -168,10 +168,10 @@ def test_another_record_from_the_list_of_all(app: str, page: Page) -> None:
     assert [lines.nth(i).get_attribute("data-record") for i in range(lines.count())] == [
         one.state(found) for one, found in records()
     ]
-    page.locator(f"{ROOT} .md-every-record button").last.focus()
+    page.locator(f"{ROOT} .md-every-record tbody button").last.focus()
     page.keyboard.press("Enter")
     drawn(page, study.name)
-    assert page.inner_text(f"{ROOT} .md-said") == record["conclusion"]
+    assert page.inner_text(f"{ROOT} .md-supported") == record["conclusion"]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

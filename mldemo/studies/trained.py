@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from mldemo.data.statistics import Statistics
-from mldemo.diffusion.denoiser import Denoiser
 from mldemo.diffusion.samplers import sample
 from mldemo.diffusion.sde import diffuse
 from mldemo.pipeline import Run, default_prior
@@ -68,15 +67,9 @@ def step_costs(plans: Mapping[str, Plan], data: Tensor, steps: int) -> dict[str,
     return {name: median(seconds[1:]) for name, seconds in found.items()}  # the first is slower
 
 
-def averaged(run: Training, prior: Prior | None = None, guidance: float = 1.0) -> Denoiser:
-    """The denoiser with the averaged weights of a run, under its own prior unless told."""
-    parts = run.average.module, prior or run.denoiser.prior, run.statistics, run.plan.schedule
-    return Denoiser(*parts, guidance).eval().requires_grad_(False)
-
-
 def validation_loss(run: Training, held_out: Tensor, level: int) -> float:
     """The loss of the averaged weights on a level, with noise and times that are fixed."""
-    denoiser, (times, white) = averaged(run), _fixed(len(held_out), level)
+    denoiser, (times, white) = run.averaged(), _fixed(len(held_out), level)
     clean = to_modes(resample(held_out, level))
     with torch.inference_mode():
         parts = zip(clean.split(CHUNK), white.split(CHUNK), times.split(CHUNK), strict=True)
@@ -85,7 +78,7 @@ def validation_loss(run: Training, held_out: Tensor, level: int) -> float:
 
 def band_errors(run: Training, held_out: Tensor, level: int) -> list[float]:
     """E‖P_b(D(x_t, t) - x_0)‖² for each of `bands(level)`, with the same noise and times."""
-    denoiser, (times, _) = averaged(run), _fixed(len(held_out), level)
+    denoiser, (times, _) = run.averaged(), _fixed(len(held_out), level)
     clean, gaps = resample(held_out, level), []
     noisy = diffuse(
         denoiser.schedule, clean, denoiser.prior.draw(0, range(len(clean)), level), times
@@ -111,27 +104,19 @@ def _fixed(count: int, level: int) -> tuple[Tensor, Tensor]:
     return times, unit_modes(0, range(count), level)
 
 
-def samples(
-    run: Training,
-    resolution: int,
-    count: int,
-    seed: int,
-    prior: Prior | None = None,
-    guidance: float = 1.0,
-) -> Tensor:
-    """Fields that the averaged weights draw in 20 calls, (count, 1, N, N)."""
-    denoiser = averaged(run, prior, guidance)
-    prior = denoiser.prior
-    request = Request(prior=prior.name, resolution=resolution, seed=seed)
-    parts = run.statistics, run.plan.schedule, denoiser, run.device
-    sampling = Run(request, prior, *parts, None, [n for n, _ in run.plan.levels])
+def samples(run: Training, resolution: int, count: int, seed: int) -> Tensor:
+    """Fields that the averaged weights draw in 20 calls, as trained, (count, 1, N, N)."""
+    denoiser = run.averaged().requires_grad_(False)
+    request = Request(prior=denoiser.prior.name, resolution=resolution, seed=seed)
+    parts = denoiser.prior, run.statistics, run.plan.schedule, denoiser, run.device
+    sampling = Run(request, *parts, None, [n for n, _ in run.plan.levels])
     chunks = [range(i, min(i + CHUNK, count)) for i in range(0, count, CHUNK)]
     return torch.cat([sampling.result(chunk).x0 for chunk in chunks])
 
 
 def from_noise(run: Training, resolution: int, count: int, seed: int) -> Tensor:
     """Samples whose reverse process starts from N(0, Q), whatever α_T and the data are."""
-    denoiser, parts = averaged(run), []
+    denoiser, parts = run.averaged(), []
     for first in range(0, count, CHUNK):
         indices = range(first, min(first + CHUNK, count))
         x = denoiser.prior.draw(seed, indices, resolution)

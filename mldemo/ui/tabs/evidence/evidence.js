@@ -15,7 +15,7 @@ const plotly = (address) => library ??= new Promise((done, failed) => {
 });
 
 export function create({ root, player, spec, view, runner }) {
-  const $ = (name) => root.querySelector(".md-" + name), plot = $("plot"), legend = $("legend");
+  const $ = (name) => root.querySelector(".md-" + name), plot = $("plot"), legend = $("lines");
   let head = null, toggled = new Set(), asked = view.get("toggled"), drawing = 0;
 
   // -------------------------------------------------------------- the figure
@@ -61,7 +61,7 @@ export function create({ root, player, spec, view, runner }) {
       ? String(Number(v.toPrecision(4))) : v.toExponential(2)).replace("-", "−");
   function words() {
     const mine = head.every.find((one) => one.name === head.study), { machine, versions } = head.record;
-    const put = { "record-state": mine.said, said: mine.conclusion, "made-by": head.command,
+    const put = { "record-state": mine.said, supported: mine.conclusion, "made-by": head.command,
       date: head.record.date, spent: seconds(head.seconds),
       seeds: head.record.seeds.join(", ") + (head.why ? ` (${head.why})` : ""),
       machine: `${machine.processor}, ${machine.system}, ${machine.threads} thread${machine.threads > 1 ? "s" : ""}; `

@@ -7,6 +7,7 @@ from mldemo.studies.study import RECORDS, read_record
 from mldemo.ui.fields import Choice
 from mldemo.ui.programs import program
 from mldemo.ui.tab import LIBRARIES, Place, Tab, base
+from mldemo.ui.terms import TERMS
 from mldemo.ui.wire import END, Record, frame_record
 
 STATES = {
@@ -102,16 +103,14 @@ def tab(place: Place) -> Tab:
                 "Question",
                 options[0][1],
                 options,
-                why="Each was asked by an experiment that one command repeats. Choose one, and "
-                "see what was measured and what that supports.",
+                why=TERMS["question"],
             ),
             Choice(
                 "bars",
                 "Error bars",
                 "1 sd",
                 [(f"± {name}" if name != "none" else name, name) for name in BARS],
-                why="How far repetitions with other seeds spread: standard deviations up and down "
-                "from their mean.",
+                why=TERMS["error-bars"],
                 lesser=True,
             ),
             Choice(
@@ -119,8 +118,7 @@ def tab(place: Place) -> Tab:
                 "Vertical axis",
                 "own",
                 AXES,
-                why="On a logarithmic axis equal steps are equal ratios; values of 0 or below are "
-                "not drawn there.",
+                why=TERMS["vertical-axis"],
                 lesser=True,
             ),
         ),
