@@ -18,7 +18,7 @@ from mldemo.diffusion.oracles import GaussianDenoiser
 from mldemo.diffusion.sde import Schedule
 from mldemo.pipeline import default_prior, default_statistics
 from mldemo.space.priors import Bessel, Laplacian, Standard
-from mldemo.store.checkpoints import BUNDLE
+from mldemo.store.manifest import BUNDLE
 from mldemo.studies import convergence, figures, provenance, report, solutions
 from mldemo.studies.study import Study, read_record, studies, values
 from mldemo.ui import tab as tab_module

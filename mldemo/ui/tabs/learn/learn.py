@@ -16,7 +16,7 @@ from mldemo.data.statistics import Statistics
 from mldemo.diffusion.sde import Schedule
 from mldemo.pipeline import default_prior, default_statistics
 from mldemo.space.spectral import LEVELS, multiplicity, radius
-from mldemo.store.checkpoints import manifest_entry
+from mldemo.store.manifest import manifest_entry
 from mldemo.studies.linear import Linear
 from mldemo.studies.study import read_record, values
 from mldemo.ui.fields import Number
