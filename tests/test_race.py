@@ -149,3 +149,15 @@ def test_a_race_of_a_second(fields: torch.Tensor, monkeypatch: pytest.MonkeyPatc
         assert own[-1].number == 3 and own[-1].error < own[0].error
         assert own[-1].seconds <= 1.0 + 2 * own[-1].seconds / own[-1].step
     assert np.isfinite([m.error for m in found]).all()
+
+
+def test_costs_are_medians_by_the_clock(fields: torch.Tensor, tiny_plan: dict) -> None:
+    """The first step of each level is left out, and one slow step decides nothing."""
+    ticks = [0.0, 0.0, *[v for _ in range(4) for v in (0.0, 1.0, 0.0, 3.0)], 0.0, 1.0, 0.0, 50.0]
+    measuring = race.step_costs(Plan(**tiny_plan), fields, (8, 16), iter(ticks).__next__)
+    while True:
+        try:
+            next(measuring)
+        except StopIteration as done:
+            assert done.value == {8: 1.0, 16: 3.0}
+            break

@@ -23,14 +23,17 @@ from mldemo.training.loop import Training
 from mldemo.training.plan import Plan, training_times
 
 Clock = Callable[[], float]
-# What two minutes of one core can teach: 0.15 M weights, the average over some fifty steps.
+# What a minute of one core can teach: 0.36 M weights, averaged over some fifty steps. Twice the
+# width or batch, or twice the rate, had a larger error after equal seconds.
 NETWORK: dict[str, Any] = {
     **{"kind": "ushaped", "width": 16, "modes": 6, "depth": 1},
     **{"core_grid": 16, "core_patch": 2, "core_widths": [32, 64]},
 }
 COARSE = 0.5  # of the CPU time that the coarser levels share
-BATCH, RATE, MEMORY = 32, 4e-3, 0.98
+BATCH, RATE, MEMORY = 32, 2e-3, 0.98
 VALIDATION, SAMPLES, SOLVER_STEPS = 64, 9, 10
+_AT_ONCE = 16  # unseen fields between two signs of life
+_ROUNDS = 5  # in which the cost of a step is measured
 
 
 @dataclass(frozen=True)
@@ -68,17 +71,19 @@ class Judge:
 
     def look(self, run: Training) -> Generator[None, None, tuple[float, dict[int, Tensor]]]:
         """Returns error and samples of the averaged weights; yields after each piece of work."""
-        denoiser, drawn = run.averaged(self.guidance), {}
-        with torch.no_grad():
-            error = float(denoiser.loss(self.clean, self.white, self.times).mean())
-        yield
+        denoiser, drawn, losses = run.averaged(self.guidance), {}, []
+        parts = (part.split(_AT_ONCE) for part in (self.clean, self.white, self.times))
+        for clean, white, times in zip(*parts, strict=True):
+            with torch.no_grad():
+                losses.append(denoiser.loss(clean, white, times))
+            yield
         for level in self.levels:
-            parts = run.denoiser.prior, run.statistics, run.plan.schedule
-            start = initial_state(*parts, self.seed, list(range(SAMPLES)), level)
+            law = run.denoiser.prior, run.statistics, run.plan.schedule
+            start = initial_state(*law, self.seed, list(range(SAMPLES)), level)
             for state in sample(denoiser, start, steps=SOLVER_STEPS, schedule=run.plan.schedule):
                 drawn[level] = state.x0
                 yield
-        return error, drawn
+        return float(torch.cat(losses).mean()), drawn
 
 
 def shares(levels: Sequence[int]) -> tuple[dict[int, float], dict[int, float]]:
@@ -92,14 +97,24 @@ def shares(levels: Sequence[int]) -> tuple[dict[int, float], dict[int, float]]:
     return {n: COARSE / len(coarse) for n in coarse} | {finest: 1 - COARSE}, {finest: 1.0}
 
 
-def step_cost(plan: Plan, fields: Tensor, level: int, clock: Clock, steps: int = 4) -> float:
-    """Seconds of one training step on a level by a clock, the first step left out."""
-    run = Training(replace(plan, levels=((level, steps + 1),)), fields, clock=clock)
-    run.advance()
-    start = run.seconds
-    for _ in range(steps):
-        run.advance()
-    return (run.seconds - start) / steps
+def step_costs(
+    plan: Plan, fields: Tensor, levels: Sequence[int], clock: Clock
+) -> Generator[None, None, dict[int, float]]:
+    """Returns the seconds of one training step by level, by a clock; yields after each step.
+
+    The median over a few rounds; the levels take turns, so that a busy moment of the machine does
+    not fall on one of them, and the first step of each is left out.
+    """
+    trials = {n: Training(replace(plan, levels=((n, _ROUNDS + 1),)), fields) for n in levels}
+    taken: dict[int, list[float]] = {n: [] for n in levels}
+    for round_ in range(_ROUNDS + 1):
+        for n, run in trials.items():
+            start = clock()
+            run.advance()
+            if round_:
+                taken[n].append(clock() - start)
+            yield
+    return {n: float(np.median(seconds)) for n, seconds in taken.items()}
 
 
 def plans(base: Plan, seconds: float, costs: dict[int, float]) -> list[Plan]:
@@ -164,10 +179,7 @@ def runs(
         ema=MEMORY,
         seed=seed,
     )
-    costs = {}
-    for level in sorted(set(levels)):
-        costs[level] = step_cost(base, fields, level, clock)
-        yield
+    costs = yield from step_costs(base, fields, sorted(set(levels)), clock)
     lanes = []
     for plan in plans(base, seconds, costs):
         lanes.append(Training(plan, fields, clock=clock))
