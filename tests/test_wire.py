@@ -42,7 +42,7 @@ def run() -> Run:
 
 def test_a_recording_comes_back_as_it_was_computed(run: Run, tmp_path: Path) -> None:
     """Every picture equals `pixels` of a fresh computation, every spectrum the core's."""
-    recording = read_recording(write_recording(run, tmp_path / "deep" / "run.bin"))
+    recording = read_recording(write_recording(run_records(run), tmp_path / "deep" / "run.bin"))
     frames = list(run.frames())
     assert len(recording.frames) == len(frames) == 6
     for i, frame in enumerate(frames):
@@ -78,7 +78,7 @@ def test_typed_arrays_can_be_laid_over_a_record(run: Run) -> None:
 )
 def test_a_damaged_recording_is_refused(run: Run, tmp_path: Path, damage) -> None:
     """Cut short, of another kind, or without a whole header."""
-    path = write_recording(run, tmp_path / "run.bin")
+    path = write_recording(run_records(run), tmp_path / "run.bin")
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=r"run\.bin"):
         read_recording(path)

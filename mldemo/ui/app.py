@@ -31,9 +31,13 @@ from mldemo.ui.tabs.learn import learn
 from mldemo.ui.tabs.priors import priors
 from mldemo.ui.tabs.resolution import resolution
 from mldemo.ui.tabs.solvers import solvers
+from mldemo.ui.tabs.training import training
 from mldemo.ui.tabs.watch import watch
 
-TABS = (watch.tab, resolution.tab, priors.tab, forward.tab, solvers.tab, evidence.tab, learn.tab)
+TABS = (
+    *(watch.tab, resolution.tab, priors.tab, forward.tab),
+    *(solvers.tab, training.tab, evidence.tab, learn.tab),
+)
 TITLE = title()
 PRERECORDED = "The run that moves when the page opens is prerecorded; whatever you start is live."
 
@@ -62,7 +66,8 @@ def build_app(
         add_endpoints(place)
     demo.queue(max_size=16, api_open=False)  # open, it would let calls pass by the queue
     defaults = {tab.id: defaults_of(tab) for tab in tabs}
-    live = Live({tab.id: _source(tab, place, gpu) for tab in tabs}, defaults)
+    sources = {tab.id: _source(tab, place, gpu) for tab in tabs}
+    live = Live(sources, defaults, [tab.id for tab in tabs if tab.alone])
     head = links(learn.facts(place)), opening(tabs[0], TITLE)
     demo.served = Served(live, tabs[0].id, head, partial(begin, place.device, place.folder))
     return demo
@@ -70,7 +75,7 @@ def build_app(
 
 def _source(tab: Tab, place: Place, gpu: Decorator | None) -> Source:
     here = source_of(tab, place)
-    if gpu is None or tab.eager:  # what is cheap needs no GPU
+    if gpu is None or tab.eager or tab.alone:  # what is cheap needs no GPU
         return here
     return on_borrowed(gpu, source_of(tab, replace(place, device=torch.device("cuda"))), here)
 

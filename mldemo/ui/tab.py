@@ -55,6 +55,7 @@ class Tab:
     source: values of the fields -> records; a generator, run on the compute thread only.
     props: anything in JSON that the tab's script wants to know.
     eager: run when the tab is opened, and without delay after every change (for what is cheap).
+    alone: its runs take minutes: when Start is pressed, one after the other, on the CPU.
     start: the word on the button that runs it.
     unseen: what the tab's script adds to a run's query (its `ask`), beside the fields.
     notes: a Markdown page to be read under the tab, folded.
@@ -66,6 +67,7 @@ class Tab:
     source: Callable[[dict[str, Any], Place], Iterator[Record]]
     props: dict[str, Any] = field(default_factory=dict)
     eager: bool = False
+    alone: bool = False
     start: str = "Start"
     unseen: Sequence[Unseen] = ()
     notes: Path | None = None
@@ -130,6 +132,7 @@ def spec_of(tab: Tab) -> dict[str, Any]:
     return {
         "tab": tab.id,
         "eager": tab.eager,
+        "alone": tab.alone,
         "fields": [f.spec() for f in tab.fields],
         "unseen": [u.name for u in tab.unseen],
         "props": tab.props,

@@ -13,7 +13,7 @@ A recording is the records of a live run in a file.
 import json
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,9 +137,9 @@ def head_record(run: Run, **more: Any) -> Record:
     return {"kind": "head", **heading(run), **levels, **more}, spectra(run)
 
 
-def run_records(run: Run) -> Iterator[Record]:
-    """A whole run: its head, its frames, the end."""
-    yield head_record(run)
+def run_records(run: Run, **more: Any) -> Iterator[Record]:
+    """A whole run: its head, with `more` in it, its frames, the end."""
+    yield head_record(run, **more)
     for frame in run.frames():
         yield state_record(frame)
     yield END
@@ -156,11 +156,10 @@ class Recording:
     x0: np.ndarray
 
 
-def write_recording(run: Run, path: Path) -> Path:
-    """Compute a run and write its records behind `MAGIC`."""
+def write_recording(records: Iterable[Record], path: Path) -> Path:
+    """Write records, as they are computed, behind `MAGIC`."""
     make_folder(path.parent)
-    records = [encode(*record) for record in run_records(run)]
-    write_bytes(path, b"".join([MAGIC, *records]))
+    write_bytes(path, b"".join([MAGIC, *(encode(*record) for record in records)]))
     return path
 
 
@@ -171,7 +170,7 @@ def record(
     device: torch.device | str = "cpu",
 ) -> Path:
     """Compute a request with the checkpoints of `folder` and write the run to `path`."""
-    return write_recording(prepare(request, device, folder), Path(path))
+    return write_recording(run_records(prepare(request, device, folder)), Path(path))
 
 
 def read_recording(path: Path) -> Recording:

@@ -59,6 +59,7 @@ export class Runner {
     this.values = values;
     this.tab.changed?.(values);
     clearTimeout(this.#later);
+    if (this.spec.alone) return; // what takes minutes is asked for by Start alone
     this.#later = setTimeout(() => this.start(values), this.spec.eager ? 30 : 200);
   }
   stop() {

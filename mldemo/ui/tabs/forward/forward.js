@@ -3,7 +3,7 @@ import { Pictures } from "../../static/pictures.js";
 import { Pin } from "../../static/pin.js";
 import { diffusion } from "../../static/snr.js";
 import { spectrum } from "../../static/spectrum.js";
-import { REGIONS, Region, SHEET, clear, invert, line, onLight, open, pack, unpack } from "./pad.js";
+import { REGIONS, Region, SHEET, clear, invert, line, onLight, open, pack, unpack } from "../../static/pad.js";
 
 const PEN = 15, WAIT = 500; // width on a sheet of 256; ms after the last stroke
 const FOR = { t: ["denoise"], keep: ["extend"], method: ["extend", "inpaint"] };

@@ -2,6 +2,7 @@
 import { band as bandOf } from "./band.js";
 import { filtered } from "./fft.js";
 import { Chart, octaves } from "../../static/chart.js";
+import { make } from "../../static/dom.js";
 import { Pictures } from "../../static/pictures.js";
 import { Pin } from "../../static/pin.js";
 import { diffusion, ratio } from "../../static/snr.js";
@@ -84,9 +85,22 @@ export function create({ root, player, spec, view, runner }) {
     note.textContent = note.hidden ? "" : `No checkpoint was trained with the ${values.prior} prior `
       + "yet. Choose one of the exact scores, or another prior.";
   }
-  return { changed, begin: () => pin.begin() };
+  return { changed, ask: own(root, view, runner), begin: () => pin.begin() };
 }
 
+// A network that was trained on this page, in the place of a checkpoint.
+function own(root, view, runner) {
+  if (view.get("trained")) {
+    const back = make("button", root.querySelector(".md-badges"), "md-own", "Leave the network trained here");
+    back.type = "button";
+    back.addEventListener("click", () => {
+      view.set("trained", null);
+      back.remove();
+      runner.start(runner.values);
+    });
+  }
+  return (query) => { if (view.get("trained")) query.set("trained", view.get("trained")); };
+}
 function evenly(steps) {
   const every = [1, 2, 5, 10, 20, 50].find((e) => steps / e <= 6) ?? 50, out = [];
   for (let i = 0; i <= steps; i += every) out.push([i, String(i)]);

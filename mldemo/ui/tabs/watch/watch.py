@@ -1,6 +1,7 @@
 """Watch: noise becomes digits, with spectrum and signal-to-noise ratio under the same playhead."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from mldemo.diffusion.steps import SAMPLERS
@@ -8,8 +9,9 @@ from mldemo.pipeline import checkpoints_for, prepare
 from mldemo.request import GUIDANCE, LARGEST_GUIDANCE, SCORES, Request
 from mldemo.space.priors import PRIORS
 from mldemo.store.manifest import checkpoint_names, manifest_entry
-from mldemo.ui.fields import Choice, Number, Whole, seed_field
+from mldemo.ui.fields import Choice, Number, Unseen, Whole, seed_field
 from mldemo.ui.limits import checked
+from mldemo.ui.server.trained import TRAINED
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.terms import TERMS
 from mldemo.ui.wire import RECORDING, Record, run_records
@@ -95,8 +97,15 @@ def request_of(values: dict[str, Any]) -> Request:
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     """Denoise, one record per solver state."""
-    run = prepare(request_of(values), place.device, place.folder)
-    yield from run_records(run)
+    values = dict(values)
+    trained = values.pop("trained", "")
+    request = request_of(values)
+    if not trained or request.score != "learned":
+        yield from run_records(prepare(request, place.device, place.folder))
+        return
+    folder, name = TRAINED.find(trained)
+    run = prepare(replace(request, checkpoint=name), place.device, folder)
+    yield from run_records(run, command=None, python=None)  # nobody else has this network
 
 
 def tab(place: Place) -> Tab:
@@ -125,6 +134,7 @@ def tab(place: Place) -> Tab:
                 lesser=True,
             ),
         ),
+        unseen=(Unseen("trained", 40),),
         source=source,
         props={
             "recording": f"recordings/{RECORDING.name}" if RECORDING.is_file() else None,

@@ -1,0 +1,87 @@
+// A few small sketches to learn from: one pad, a slot for each, all of them in the link.
+import { CELLS, Region, SHEET, clear, line } from "../../static/pad.js";
+
+const PEN = 22, LENGTH = 171; // on a sheet of 256; characters of a sketch in a link
+
+export function sketching({ root, view, most }) {
+  const $ = (name) => root.querySelector(".md-" + name);
+  const canvas = (side) => Object.assign(document.createElement("canvas"), { width: side, height: side });
+  const pad = $("pad"), c = pad.getContext("2d"), small = canvas(CELLS);
+  const words = view.get("sketches") ?? "";
+  const regions = Array.from({ length: most }, (_, i) => {
+    const region = new Region();
+    region.text = words.slice(i * LENGTH, (i + 1) * LENGTH);
+    return region;
+  });
+  let at = 0, before = null;
+
+  const text = () => regions.filter((region) => !region.empty).map((region) => region.text).join("");
+  function thumbnail(region) {
+    const made = canvas(CELLS), d = made.getContext("2d"), image = d.createImageData(CELLS, CELLS);
+    for (const [i, on] of region.cells.entries()) image.data.set([255 * on, 255 * on, 255 * on, 255], 4 * i);
+    d.putImageData(image, 0, 0);
+    return made;
+  }
+  const slots = regions.map((_, i) => {
+    const slot = document.createElement("button");
+    slot.type = "button";
+    slot.append(canvas(CELLS));
+    slot.addEventListener("click", () => { at = i; paint(); });
+    $("slots").append(slot);
+    return slot;
+  });
+  function label() {
+    slots.forEach((slot, i) => {
+      slot.firstChild.getContext("2d").drawImage(thumbnail(regions[i]), 0, 0);
+      slot.setAttribute("aria-pressed", String(i === at));
+      slot.setAttribute("aria-label", `Sketch ${i + 1}${regions[i].empty ? ", empty" : ""}`);
+    });
+  }
+  function paint() { // the chosen one onto the pad
+    clear(pad);
+    if (!regions[at].empty) c.drawImage(thumbnail(regions[at]), 0, 0, SHEET, SHEET);
+    label();
+  }
+  function remember() {
+    const d = small.getContext("2d", { willReadFrequently: true });
+    d.drawImage(pad, 0, 0, CELLS, CELLS);
+    const { data } = d.getImageData(0, 0, CELLS, CELLS);
+    regions[at].cells = regions[at].cells.map((_, i) => Number(data[4 * i] > 110));
+    keep();
+  }
+  function keep() {
+    view.set("sketches", text() || null);
+    label();
+  }
+  const where = (event) => {
+    const box = pad.getBoundingClientRect();
+    return [((event.clientX - box.left) * SHEET) / box.width, ((event.clientY - box.top) * SHEET) / box.height];
+  };
+  function stroke(to) {
+    line(pad, before, to, "#fff", PEN);
+    before = to;
+  }
+  pad.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    pad.setPointerCapture(event.pointerId);
+    before = where(event);
+    stroke(before);
+  });
+  pad.addEventListener("pointermove", (event) => {
+    if (!before) return;
+    for (const e of event.getCoalescedEvents?.() ?? [event]) stroke(where(e));
+  });
+  const lift = () => { if (before) { before = null; remember(); } };
+  pad.addEventListener("pointerup", lift);
+  pad.addEventListener("pointercancel", lift);
+  $("erase").addEventListener("click", () => {
+    regions[at].fill(() => false);
+    keep();
+    paint();
+  });
+  paint();
+  return {
+    get text() { return text(); },
+    show(on) { $("sketching").hidden = !on; },
+  };
+}
