@@ -106,6 +106,7 @@ def test_a_race_to_its_end_and_on_to_watch(app: str, page: Page) -> None:
         "e => !document.querySelector(e).textContent.includes('coarse-to-fine')",
         arg=f"{watch.root} .md-checkpoint",
     )
+    page.wait_for_timeout(400)  # addresses are written with a delay
     assert "trained=" not in page.url
 
 
