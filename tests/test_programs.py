@@ -51,6 +51,20 @@ def test_every_tab_s_program_runs_and_writes_a_picture(
     assert picture.std() > 10
 
 
+def test_the_program_of_a_record_draws_its_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a page that asks nobody for anything, under the sentence that the record supports."""
+    head = head_of("evidence", {"study": "linear"})
+    monkeypatch.chdir(tmp_path)
+    exec(head["python"], {})
+    page = (tmp_path / "linear.html").read_text("utf-8")
+    assert all(trace["name"] in page for trace in head["figure"]["data"])
+    assert 'src="http' not in page
+    (said,) = [one["conclusion"] for one in head["every"] if one["name"] == "linear"]
+    assert capsys.readouterr().out.strip() == said
+
+
 def request_of(command: str) -> Request:
     """What the command line makes of a command."""
     words = shlex.split(command)
