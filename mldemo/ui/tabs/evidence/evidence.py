@@ -50,7 +50,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
             "seconds": record["cpu_seconds"],
             "why": study.why_fewer_seeds,
             "command": record["command"],
-            "python": reading(study.name),
+            "python": reading(study),
             "link": f"?{study.link}",
             "figure": figure,
             "columns": list(rows[0]),
@@ -78,16 +78,16 @@ def summary(study: Any, record: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def reading(name: str) -> str:
+def reading(study: Any) -> str:
     """A program that reads the record and writes its figure as a page."""
     return program(
         f"""\
-study = studies()[{name!r}]
+study = {type(study).__name__}()
 record = read_record(study.record_path)
 print(record["conclusion"])
-study.figure(record).write_html("{name}.html")
+study.figure(record).write_html("{study.name}.html")
 """,
-        ("mldemo.studies.study",),
+        ("mldemo.studies.study", type(study).__module__),
     )
 
 
