@@ -15,6 +15,7 @@ from mldemo.ui.terms import TERMS
 
 __all__ = ["app", "browser", "page"]
 PROJECTORS = ((1280, 720), (1366, 768), (1920, 1080))
+NARROW = ((390, 844), (720, 450))  # a phone; a page that is enlarged twice
 # the lower edge of whatever a tab shows at the playhead, and of the button that plays it
 LOWEST = """root => Object.fromEntries([...document.querySelectorAll(
     `${root} .md-screen :is(.md-picture, canvas, .md-plot, .md-play, .md-range)`
@@ -49,7 +50,7 @@ def test_pictures_playhead_and_play_fit_a_projector(app: str, page: Page, query:
             assert page.evaluate(SMALLEST, root) >= 44, (ident, size)
 
 
-@pytest.mark.parametrize("size", [(390, 844), (720, 450)])
+@pytest.mark.parametrize("size", NARROW)
 def test_pictures_play_and_controls_share_a_narrow_screen(
     app: str, page: Page, size: tuple[int, int]
 ) -> None:
@@ -207,15 +208,23 @@ def test_focus_is_seen_wherever_it_goes(app: str, page: Page) -> None:
 LESSONS = json.loads((UI / "static" / "lessons.json").read_text("utf-8"))["steps"]
 
 
+@pytest.mark.parametrize("query", ["present=1", ""])
 @pytest.mark.parametrize("lesson", LESSONS, ids=[step["id"] for step in LESSONS])
-def test_a_lesson_fits_a_projector(app: str, page: Page, lesson: dict[str, Any]) -> None:
-    """Guess, task, pictures, playhead and answer are in sight at once, and Learn's question."""
+def test_a_lesson_fits_the_screen(
+    app: str, page: Page, lesson: dict[str, Any], query: str
+) -> None:
+    """Guess, task, pictures, playhead and answer are in sight at once, and Learn's question.
+
+    As large type for a class on a projector; as it opens there, on a phone and enlarged twice too.
+    """
+    sizes = PROJECTORS if query else PROJECTORS + NARROW
     resize(page, PROJECTORS[0])
     ident, tab = lesson["id"], lesson["tab"]
-    page.goto(f"{app}/?lesson={ident}&present=1")
+    page.goto(f"{app}/?lesson={ident}&{query}")
     learn = "#tab-learn .md-player"
     page.wait_for_selector(f"{learn}[data-lesson={ident}]")
-    for size in PROJECTORS:
+    assert page.get_attribute(f"{learn} .md-lesson-nav", "open") is None
+    for size in sizes:
         resize(page, size)
         assert lowest(page, f"{learn} .md-commit") <= size[1], size
     page.locator(f"{learn} .md-lesson-options input").first.check()
@@ -239,16 +248,25 @@ def test_a_lesson_fits_a_projector(app: str, page: Page, lesson: dict[str, Any])
     for state in ("task", "answer"):
         if state == "answer":
             page.click(".md-guide .md-reveal")
-        for size in PROJECTORS:
+        for size in sizes:
             resize(page, size)
-            bar = page.locator(".md-guide").bounding_box()
-            assert bar is not None
-            below = {k: v for k, v in page.evaluate(LOWEST, root).items() if v > bar["y"]}
-            assert not below, (state, size, bar, below)
-            assert page.evaluate(SMALLEST, root) >= 20, (state, size)
+            assert lowest(page, ".md-guide") <= size[1], (state, size)
+            assert page.locator(".md-guide-task").is_visible() == (state == "task"), size
+            answer = page.locator(".md-guide .md-lesson-result").bounding_box()
+            assert (answer is not None) == (state == "answer"), size
+            covers = [page.locator(".md-guide").bounding_box()]
+            if size in NARROW:
+                covers.append(page.locator(f"#tab-{tab} .md-controls").bounding_box())
+            foot = min(box["y"] for box in covers if box)
+            below = {k: v for k, v in page.evaluate(LOWEST, root).items() if v > foot}
+            assert not below, (state, size, foot, below)
+            assert page.evaluate(SMALLEST, root) >= (26 if size[1] < 500 else 32), (state, size)
+            largest = page.evaluate(SMALLEST.replace("min", "max"), root)
+            assert largest >= (60 if size[1] < 500 else 74), (state, size, largest)
             shown = page.locator(f"#tab-{tab} .md-controls [data-testid=block-info]:visible")
             fields = page.evaluate("id => document.querySelectorAll(`[id^=${id}-]`).length", tab)
             assert shown.count() <= 2 < fields
+            assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     assert page.evaluate("document.activeElement.className") == "md-lesson-result"
     assert f"tab={tab}" in page.url
 
@@ -258,6 +276,19 @@ def lowest(page: Page, selector: str) -> float:
     box = page.locator(selector).bounding_box()
     assert box is not None
     return box["y"] + box["height"]
+
+
+@pytest.mark.parametrize("size", [*PROJECTORS, NARROW[0]])
+def test_play_is_near_the_pad(app: str, page: Page, size: tuple[int, int]) -> None:
+    """Right below the sheet that is drawn on, in sight together with it."""
+    resize(page, size)
+    page.goto(f"{app}/?tab=forward")
+    root = "#tab-forward .md-player"
+    page.wait_for_selector(f"{root}[data-state=finished]")
+    pad, play = lowest(page, f"{root} .md-pad"), page.locator(f"{root} .md-play").bounding_box()
+    assert play is not None
+    assert 0 <= play["y"] - pad <= 40
+    assert play["y"] + play["height"] <= size[1]
 
 
 def test_the_first_screen_explains_itself(app: str, page: Page) -> None:

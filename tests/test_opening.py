@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 from ui import app, browser, page
 
-from mldemo.ui.server.opening import asks_only_for, modules
+from mldemo.ui.server.opening import asks_only_for, modules, title
 from mldemo.ui.tab import UI
 
 __all__ = ["app", "browser", "page"]
@@ -24,6 +24,18 @@ def test_the_scripts_are_named_with_all_that_they_load() -> None:
     assert shared <= set(modules("static/page.js"))
     assert len(set(found)) == len(found)
     assert all((UI / name).is_file() for name in found)
+
+
+def test_a_space_links_to_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name, if it is one; elsewhere there is no link, and never markup of the name."""
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    plain = title()
+    assert "https://arxiv.org/abs/2303.04772" in plain
+    assert "Source" not in plain
+    monkeypatch.setenv("SPACE_ID", "some/space")
+    assert 'href="https://huggingface.co/spaces/some/space/tree/main"' in title()
+    monkeypatch.setenv("SPACE_ID", '"><script>/x')
+    assert title() == plain
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,17 @@ def drawn(page: Page, run: str) -> list[tuple[float, int]]:
     return [(t, step) for t, name, step in page.evaluate("drawn") if name == run]
 
 
-@pytest.mark.parametrize("before", ["Home", "ArrowLeft"])
-def test_a_new_run_begins_at_its_beginning_and_plays(app: str, page: Page, before: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "begun_by"),
+    [
+        ("Home", "#watch-start"),
+        ("ArrowLeft", "#watch-dice"),
+        ("Home", "#watch-n label:has-text('8')"),
+    ],
+)
+def test_a_new_run_begins_at_its_beginning_and_plays(
+    app: str, page: Page, before: str, begun_by: str
+) -> None:
     """Wherever the playhead stood; every step is shown, at the chosen speed, though computed."""
     page.add_init_script(WATCHER)
     tab = Tab(page, app, "watch", f"{SMALL}&steps=12&speed=12&loop=0")
@@ -31,7 +40,7 @@ def test_a_new_run_begins_at_its_beginning_and_plays(app: str, page: Page, befor
     page.keyboard.press(before)
     page.wait_for_selector(f"{tab.root}[data-playing=false]")
     run = tab.facts()["run"]
-    page.click("#watch-start")
+    page.locator(begun_by).first.click()
     page.wait_for_selector(f'{tab.root}[data-state=finished]:not([data-run="{run}"])')
     computed = page.evaluate("performance.now()")
     page.wait_for_selector(f"{tab.root}[data-played=true][data-playing=false]")

@@ -80,6 +80,31 @@ def test_tabs_are_opened_and_linked(app: str, page: Page) -> None:
         assert f"tab={ident}" in page.url
 
 
+def test_labels_say_what_is_shown(app: str, page: Page) -> None:
+    """One meaning for x̂₀, axes with names, no colour that praises, no letters left raw."""
+    tab = Tab(page, app, "watch", "score=gaussian&n=16&count=1&steps=2")
+    tab.finished()
+    assert page.get_attribute(f"{tab.root} .md-map", "data-axes") == "step; frequency |k|"
+    headings = page.locator(f"{tab.root} figcaption:visible").all_inner_texts()
+    assert [h.split("\n")[0].replace(" ", "") for h in headings if "x̂" in h] == ["x̂0predictedend"]
+    assert any(h.startswith("Power of x") for h in headings)
+    assert "noisy" not in " ".join(headings)
+    tab = Tab(page, app, "resolution", "score=gaussian&finest=64&steps=4&prior=bessel")
+    tab.end()
+    numbers = page.locator(f"{tab.root} .md-number")
+    assert numbers.first.inner_text() == "≈ 0 %"  # single precision does not tell less from it
+    colours = numbers.evaluate_all("es => es.map((e) => getComputedStyle(e).color)")
+    assert len(colours) == 4
+    assert len(set(colours)) == 1
+    assert "e-" not in "".join(numbers.all_inner_texts())
+    for ident in ("watch", "resolution", "priors", "forward", "solvers", "learn"):
+        page.evaluate(f"document.querySelector('[data-tab-id={ident}]').click()")
+        page.wait_for_selector(f"#tab-{ident} .md-player", state="visible")
+        words = page.inner_text(f"#tab-{ident}")
+        assert "η_" not in words
+        assert "⏮" not in words  # few fonts have it
+
+
 @pytest.mark.parametrize("ident", ["resolution", "priors"])
 def test_nothing_sticks_out_on_a_phone(app: str, page: Page, ident: str) -> None:
     """390 pixels are enough."""

@@ -68,7 +68,7 @@ export class Chart {
     this.still.width = w;
     this.still.height = h;
     const c = this.still.getContext("2d"), { plan } = this, { ink } = player;
-    const size = Math.max(11, Math.min(17, w / ratio / 26, h / ratio / 11)) * ratio;
+    const size = Math.max(11, Math.min(17, w / ratio / 26, h / ratio / 14)) * ratio;
     this.size = size;
     this.ratio = ratio;
     c.font = `${size}px ${ink.font}`;

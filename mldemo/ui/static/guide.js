@@ -33,6 +33,7 @@ export async function follow() {
     const step = current();
     bar.hidden = !step;
     document.body.classList.toggle("md-guided", Boolean(step));
+    document.body.classList.toggle("md-bandless", Boolean(step) && !("band" in (step.until.values ?? {})));
     fold(step);
     if (!step) return undefined;
     const { guess, tried, open } = progress.of(step.id), guessed = guess !== undefined;

@@ -181,6 +181,7 @@ export class Runner {
     this.put("mode", live ? "live on " + deviceName(h.device) : "prerecorded");
     this.put("score", h.scoreLabel ?? "");
     this.put("what", this.words(h) + (state === "stopped" ? " · stopped" : ""));
+    this.player.$("what").title = this.words(h); // where there is no room for all of it
     this.put("device", deviceName(h.device) + (live ? "" : ", when recorded"));
     const only = h.levels?.length === 1 ? " only" : "";
     if (h.levels) this.put("checkpoint", h.checkpoint === null ? "none (exact)"

@@ -79,4 +79,4 @@ export function create({ root, player, view, runner }) {
   };
 }
 const EXACT = 1e-5; // single precision does not tell less from nothing
-const percent = (v) => (v < EXACT ? "0 % to rounding" : Number((100 * v).toPrecision(2)) + " %");
+const percent = (v) => (v < EXACT ? "≈ 0 %" : Number((100 * v).toPrecision(2)) + " %");
