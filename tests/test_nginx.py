@@ -56,7 +56,7 @@ def contained(clone: Path, url: str, *arguments: str) -> Iterator[None]:
     port = url.rpartition(":")[2]
     command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     command += ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}"]
-    command += ["--clear-groups", "--inh-caps=-all,+dac_read_search"]
+    command += ["--pdeathsig=KILL", "--clear-groups", "--inh-caps=-all,+dac_read_search"]
     command += ["--ambient-caps=-all,+dac_read_search", "--bounding-set=-all,+dac_read_search"]
     command += ["env", "-C", str(clone), "-i", "HOME=/nonexistent", f"PATH={os.environ['PATH']}"]
     with tempfile.TemporaryDirectory() as temporary:
@@ -80,7 +80,7 @@ def nginx(app: str, prefix: str, folder: Path) -> Iterator[str]:
     port = free_port()
     (folder / "nginx.conf").write_text(
         f"""
-        daemon off; pid {folder}/pid; error_log stderr;
+        daemon off; master_process off; pid {folder}/pid; error_log stderr;
         events {{}}
         http {{
             access_log off;
