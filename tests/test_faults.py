@@ -413,11 +413,11 @@ def test_the_default_is_the_light_size() -> None:
 
 @pytest.mark.parametrize("encoding", ["cp1252", "cp437", "latin-1", "utf-8", "utf-16"])
 def test_help_in_every_encoding(encoding: str) -> None:
-    command = [sys.executable, "-m", "mldemo", "study", "--help"]
+    command = [sys.executable, "-m", "mldemo", "sample", "--help"]
     environ = os.environ | {"PYTHONIOENCODING": encoding}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, check=True)
     text = done.stdout.decode(encoding)
-    assert "multilevel" in text and ("→" in text) == encoding.startswith("utf")
+    assert "--kappa" in text and ("κ" in text) == encoding.startswith("utf")
 
 
 def in_its_own_start(pid: int) -> bool:
@@ -430,7 +430,7 @@ def in_its_own_start(pid: int) -> bool:
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 0.5, 0.7, 1.0, 2.0])
 def test_control_c_at_any_time(tiny_bundle: Path, tmp_path: Path, seconds: float) -> None:
     command = [sys.executable, "-m", "mldemo", "sample", "--checkpoints", str(tiny_bundle)]
-    command += ["--steps", "1000", "--count", "64", "--out", str(tmp_path / "a.npy")]
+    command += ["--steps", "1000", "--count", "1024", "--out", str(tmp_path / "a.npy")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         time.sleep(seconds)
