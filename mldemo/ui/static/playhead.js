@@ -1,5 +1,6 @@
 // Where a run is looked at: a step, and how it moves on by itself. It knows nothing of the page.
 const HOLD = 1800; // milliseconds for which the end is shown before it begins again
+const EARLY = 2; // milliseconds: a screen's refresh comes a hair early, the next one far too late
 
 export class Playhead {
   current = 0; latest = 0; over = false; playing = false; played = false;
@@ -55,7 +56,7 @@ export class Playhead {
     this.#see();
     if (there && !this.loop) { this.playing = false; return; }
     const pause = there ? HOLD : 1000 / this.speed;
-    if (now - this.#clock < pause) return;
+    if (now - this.#clock < pause - EARLY) return;
     this.#clock = now - this.#clock > 2 * pause ? now : this.#clock + pause;
     this.current = there ? 0 : this.current + 1;
     this.#see();
