@@ -51,6 +51,17 @@ def test_a_recorded_race_plays_at_once(app: str, page: Page) -> None:
     assert words.startswith(better) and f"{a:.1f} %" in words and f"{b:.1f} %" in words
 
 
+def test_the_errors_can_be_read_off(app: str, page: Page) -> None:
+    page.add_init_script(
+        "window.written = []; const fill = CanvasRenderingContext2D.prototype.fillText;"
+        "CanvasRenderingContext2D.prototype.fillText = function (words, ...more) "
+        "{ window.written.push(words); return fill.call(this, words, ...more); };"
+    )
+    Tab(page, app, "training")
+    page.wait_for_function("written.includes('100 %')")
+    assert {"80 %", "60 %", "40 %"} <= set(page.evaluate("written"))
+
+
 def test_a_live_race_is_watched_stopped_and_scrubbed(app: str, page: Page) -> None:
     """The page draws while it trains; after Stop nothing more comes, and what is there is kept."""
     tab = Tab(page, app, "training", SHORT)

@@ -81,7 +81,7 @@ export class Chart {
     c.textAlign = "right"; c.textBaseline = "middle";
     let last = Infinity;
     for (const [v, word] of plan.ticksY ?? decades(plan.y)) {
-      if (last - this.Y(v) < size) continue; // one word on another
+      if (Math.abs(last - this.Y(v)) < size) continue; // one word on another
       last = this.Y(v);
       if (!plan.noGrid) stroke(c, [[box.l, this.Y(v)], [box.r, this.Y(v)]]);
       c.fillText(word, box.l - 0.4 * size, this.Y(v));
