@@ -78,6 +78,31 @@ export function line(canvas, [x, y], [u, v], ink, width) {
   c.stroke();
 }
 
+// A pen on a canvas: stroke(from, to) for every piece, in pixels of the sheet; down, lifted: its ends.
+export function pen(pad, { down, stroke, lifted }) {
+  let before = null;
+  const where = (event) => {
+    const box = pad.getBoundingClientRect();
+    return [((event.clientX - box.left) * SHEET) / box.width, ((event.clientY - box.top) * SHEET) / box.height];
+  };
+  const to = (place) => {
+    stroke(before ?? place, place);
+    before = place;
+  };
+  pad.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    down?.();
+    pad.setPointerCapture(event.pointerId);
+    to(where(event));
+  });
+  pad.addEventListener("pointermove", (event) => {
+    if (!before) return;
+    for (const e of event.getCoalescedEvents?.() ?? [event]) to(where(e));
+  });
+  const lift = () => { if (before) { before = null; lifted(); } };
+  pad.addEventListener("pointerup", lift);
+  pad.addEventListener("pointercancel", lift);
+}
 export class Region { // 32 x 32 cells, row by row
   cells = new Uint8Array(CELLS * CELLS);
   get empty() { return !this.cells.some(Boolean); }

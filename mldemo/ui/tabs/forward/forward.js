@@ -3,7 +3,7 @@ import { Pictures } from "../../static/pictures.js";
 import { Pin } from "../../static/pin.js";
 import { diffusion } from "../../static/snr.js";
 import { spectrum } from "../../static/spectrum.js";
-import { REGIONS, Region, SHEET, clear, invert, line, onLight, open, pack, unpack } from "../../static/pad.js";
+import { REGIONS, Region, SHEET, clear, invert, line, onLight, open, pack, pen, unpack } from "../../static/pad.js";
 
 const PEN = 15, WAIT = 500; // width on a sheet of 256; ms after the last stroke
 const FOR = { t: ["denoise"], keep: ["extend"], method: ["extend", "inpaint"] };
@@ -89,13 +89,8 @@ export function create({ root, player, spec, view, runner }) {
       runner.start(runner.values);
     }, WAIT);
   }
-  const where = (event) => {
-    const box = pad.getBoundingClientRect();
-    return [((event.clientX - box.left) * SHEET) / box.width, ((event.clientY - box.top) * SHEET) / box.height];
-  };
   const tool = $("tool");
-  let before = null;
-  function stroke(to) {
+  function stroke(from, to) {
     const what = tool.value;
     if (what === "mark" || what === "unmark") region.mark(to, what === "mark");
     else {
@@ -104,25 +99,11 @@ export function create({ root, player, spec, view, runner }) {
         else clear(ink);
         drawn = true;
       }
-      line(ink, before, to, what === "draw" ? "#fff" : "#000", what === "draw" ? PEN : 2 * PEN);
+      line(ink, from, to, what === "draw" ? "#fff" : "#000", what === "draw" ? PEN : 2 * PEN);
     }
-    before = to;
     paint();
   }
-  pad.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
-    clearTimeout(later);
-    pad.setPointerCapture(event.pointerId);
-    before = where(event);
-    stroke(before);
-  });
-  pad.addEventListener("pointermove", (event) => {
-    if (!before) return;
-    for (const e of event.getCoalescedEvents?.() ?? [event]) stroke(where(e));
-  });
-  const lift = () => { if (before) { before = null; again(); } };
-  pad.addEventListener("pointerup", lift);
-  pad.addEventListener("pointercancel", lift);
+  pen(pad, { stroke, down: () => clearTimeout(later), lifted: again });
 
   const on = (name, action) => $(name).addEventListener("click", action);
   on("pad-new", () => { clear(ink); drawn = true; region.fill(REGIONS.none); tool.value = "draw"; again(); });

@@ -1,5 +1,5 @@
 // A few small sketches to learn from: one pad, a slot for each, all of them in the link.
-import { CELLS, Region, SHEET, clear, line } from "../../static/pad.js";
+import { CELLS, Region, SHEET, clear, line, pen } from "../../static/pad.js";
 
 const PEN = 22, LENGTH = 171; // on a sheet of 256; characters of a sketch in a link
 
@@ -13,7 +13,7 @@ export function sketching({ root, view, most }) {
     region.text = words.slice(i * LENGTH, (i + 1) * LENGTH);
     return region;
   });
-  let at = 0, before = null;
+  let at = 0;
 
   const text = () => regions.filter((region) => !region.empty).map((region) => region.text).join("");
   function thumbnail(region) {
@@ -53,27 +53,7 @@ export function sketching({ root, view, most }) {
     view.set("sketches", text() || null);
     label();
   }
-  const where = (event) => {
-    const box = pad.getBoundingClientRect();
-    return [((event.clientX - box.left) * SHEET) / box.width, ((event.clientY - box.top) * SHEET) / box.height];
-  };
-  function stroke(to) {
-    line(pad, before, to, "#fff", PEN);
-    before = to;
-  }
-  pad.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
-    pad.setPointerCapture(event.pointerId);
-    before = where(event);
-    stroke(before);
-  });
-  pad.addEventListener("pointermove", (event) => {
-    if (!before) return;
-    for (const e of event.getCoalescedEvents?.() ?? [event]) stroke(where(e));
-  });
-  const lift = () => { if (before) { before = null; remember(); } };
-  pad.addEventListener("pointerup", lift);
-  pad.addEventListener("pointercancel", lift);
+  pen(pad, { stroke: (from, to) => line(pad, from, to, "#fff", PEN), lifted: remember });
   $("erase").addEventListener("click", () => {
     regions[at].fill(() => false);
     keep();
