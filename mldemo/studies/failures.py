@@ -12,8 +12,8 @@ seconds; the sound run is the cure of all but one.
   smooth that the data's high frequencies are never hidden; and the Laplacian whose mean is never
   diffused, started from N(0, Q) as if it were. Cured by the start N(α_T m, α_T²Λ + σ_T²Q).
 
-What is reported of each: the loss on both levels along the way, and at the end FID, precision, recall
-and the Vendi score of the samples. Losses compare under one Q only.
+What is reported of each: the loss on both levels along the way, and at the end FID, precision,
+recall and the Vendi score of the samples. Losses compare under one Q only.
 """
 
 import math
