@@ -125,6 +125,7 @@ def test_what_is_chosen_is_chosen_on_the_validation_part(bundle: Path, data: Idx
     torch.testing.assert_close(choosing.test, held[::2])
     torch.testing.assert_close(choosing.unseen, data.fields("validation", 32)[1::2])
     assert choosing.described["part"] == "validation" and choosing.described["test"] == 50
+    torch.testing.assert_close(choosing.training, data.fields("train", 32))
     with pytest.raises(ValueError, match="compared with test or validation, got 'train'"):
         Reference(data, bundle, "train")
 

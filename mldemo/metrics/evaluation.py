@@ -90,7 +90,7 @@ class Reference:
             "data_sha256": digest,
             "test": len(self.test),
             "unseen": len(self.unseen_labels),
-            "training": data.count("train") + data.count("validation"),
+            "training": sum(data.count(name) for name in self.trained),
             "draws": DRAWS,
             "classifiers": [name for _, name in found],
             "classifier_sha256": [manifest_entry(name, place)["sha256"] for place, name in found],
@@ -135,10 +135,15 @@ class Reference:
         labels = self.data.labels(part)
         return torch.zeros(self.data.count(part), dtype=torch.int64) if labels is None else labels
 
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The parts that a network may have been trained on, without the one compared with."""
+        return ("train", "validation") if self.part == "test" else ("train",)
+
     @cached_property
     def training(self) -> Tensor:
-        """All images that a network may have been trained on, on level 32: none may come back."""
-        return torch.cat([self.data.fields(part, LEVEL) for part in ("train", "validation")])
+        """All images of those parts, on level 32: none of them may come back as a sample."""
+        return torch.cat([self.data.fields(part, LEVEL) for part in self.trained])
 
     def _level(self, limit: int) -> Level:
         test, unseen = common_level(self.test, limit), common_level(self.unseen, limit)
