@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mldemo.data.statistics import Statistics
+from mldemo.diffusion.denoiser import Denoiser
 from mldemo.diffusion.samplers import sample
 from mldemo.diffusion.sde import diffuse
 from mldemo.pipeline import Run, default_prior
@@ -126,9 +127,9 @@ def from_noise(run: Training, resolution: int, count: int, seed: int) -> Tensor:
     return torch.cat(parts)
 
 
-def trained(plan: Plan, data: Tensor) -> Training:
+def trained(plan: Plan, data: Tensor, denoising: type[Denoiser] = Denoiser) -> Training:
     """A run at the end of its plan."""
-    run = Training(plan, data)
+    run = Training(plan, data, denoising=denoising)
     for _ in run.run():
         pass
     return run

@@ -70,7 +70,8 @@ class Training:
     """A run in progress: the weights, their average, the optimiser, and the step reached.
 
     `seconds` is the time that its steps took by `clock`: the CPU time of the process, or
-    `time.thread_time` where other threads of the process compute something else.
+    `time.thread_time` where other threads of the process compute something else. `denoising` says
+    what a network's answer means; a checkpoint holds one that is a `Denoiser`.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Training:
         fields: Tensor,
         device: torch.device | str = "cpu",
         clock: Callable[[], float] = time.process_time,
+        denoising: type[Denoiser] = Denoiser,
     ) -> None:
         if fields.ndim != 4 or fields.shape[1] != 1 or len(fields) < 2:
             raise ValueError(f"fields (B >= 2, 1, N, N) needed, got {tuple(fields.shape)}")
@@ -95,7 +97,7 @@ class Training:
             torch.manual_seed(plan.seed)
             network = build_network(plan.network).to(self.device)
         prior = prior_from_dict(plan.priors[0])
-        self.denoiser = Denoiser(network, prior, self.statistics, plan.schedule)
+        self.denoiser = denoising(network, prior, self.statistics, plan.schedule)
         variance = self.statistics.variance
         self.family = Family.of(plan.priors, plan.variations, plan.seed, variance)
         objective: nn.Module = _Objective(self.denoiser)
@@ -168,7 +170,7 @@ class Training:
     def averaged(self, guidance: float = 1.0) -> Denoiser:
         """The denoiser with the averaged weights, as they are now and will be."""
         parts = self.average.module, self.denoiser.prior, self.statistics, self.plan.schedule
-        return Denoiser(*parts, guidance).eval()
+        return type(self.denoiser)(*parts, guidance).eval()
 
     def save(self, path: Path) -> None:
         """Write all that `resume` needs; the file is replaced in one move or not at all."""
