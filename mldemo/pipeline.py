@@ -26,6 +26,7 @@ from mldemo.space.covariance import Prior
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import radial_mean, radial_power, resample
 from mldemo.store.checkpoints import Checkpoint, load_checkpoint, load_statistics, parse
+from mldemo.store.family import suited
 from mldemo.store.manifest import (
     BUNDLE,
     checkpoint_names,
@@ -81,6 +82,17 @@ def checkpoints_for(prior: str, folder: Path = BUNDLE) -> list[str]:
         for name in checkpoint_names(folder)
         if prior in prior_names(files[name]) or files[name].get("variations")
     ]
+
+
+def default_checkpoint(
+    prior: str, device: torch.device | str = "cpu", folder: Path = BUNDLE
+) -> str | None:
+    """What a request takes that names none: the first of `checkpoints_for`, or none.
+
+    Of two sizes it is the one for the device, the large network on a GPU (`suited`).
+    """
+    known = checkpoints_for(prior, folder)
+    return suited(known[0], device, folder) if known else None
 
 
 @lru_cache(maxsize=4)
@@ -219,12 +231,12 @@ def prepare(
 
 def _learned(request: Request, device: torch.device, folder: Path) -> Run:
     known = checkpoints_for(request.prior, folder)
-    if request.checkpoint is None and not known:
+    name = request.checkpoint or default_checkpoint(request.prior, device, folder)
+    if name is None:
         raise ValueError(
             f"no checkpoint was trained with the {request.prior} prior yet; "
             f"these scores work without one: {', '.join(EXACT_SCORES)}"
         )
-    name = request.checkpoint or known[0]
     trained = prior_names(manifest_entry(name, folder))
     if name not in known:
         raise ValueError(

@@ -52,7 +52,8 @@ def check_guidance(guidance: float) -> float:
 class Request:
     """A validated sampling request. Every field is checked; a bad one raises `ValueError`.
 
-    `checkpoint` None means the default checkpoint of the prior. `guidance` weighs what the network
+    `checkpoint` None means the default checkpoint of the prior, of two sizes the one for the
+    device (`pipeline.default_checkpoint`). `guidance` weighs what the network
     adds to the linear filter (`mldemo.diffusion.denoiser`). Exact scores ignore both.
     `exponent` and `kappa` change the prior's spectrum; None leaves its default. A learned score
     follows them if its checkpoint was trained with varied priors.

@@ -402,7 +402,7 @@ def test_train_names_the_two_sizes(run, idx_folder: Path, tmp_path: Path, size: 
     words = ("train", "--data", idx_folder, "--size", size, "--levels", "8:1", "--batch", 2)
     assert run(*words, "--name", "a", "--out", tmp_path)[0] == 0
     entry = read_manifest(tmp_path)["files"]["a-8"]
-    assert entry["network_size"] == size
+    assert size_of(entry["network"]) == size
     widths = {"light": [48, 96], "large": [128, 256]}[size]
     assert entry["network"]["core_widths"] == widths
 

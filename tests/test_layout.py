@@ -161,18 +161,19 @@ def test_the_list_of_terms_is_used() -> None:
 
 
 def test_lesser_controls_are_folded(app: str, page: Page) -> None:
-    """On the first screen there are three; More shows the others, and they work."""
+    """On the first screen there are three, and Network; More shows the others, and they work."""
     page.goto(app)
     assert "watch" in tabs(page)
     open_tab(page, "watch")
     blocks = "#tab-watch .md-controls [data-testid=block-info]"
-    assert page.locator(f"{blocks}:visible").count() == 3
+    network = page.locator("#watch-network").count()
+    assert page.locator(f"{blocks}:visible").count() == 3 + network
     more = page.locator("#tab-watch .md-more")
     assert more.get_attribute("aria-expanded") == "false"
     more.focus()
     page.keyboard.press("Enter")
     assert more.get_attribute("aria-expanded") == "true"
-    assert page.locator(f"{blocks}:visible").count() == 9
+    assert page.locator(f"{blocks}:visible").count() == 9 + network
 
 
 RING = """() => {

@@ -22,13 +22,14 @@ class Watched:
         total: int = 4,
         seconds: float = 0.002,
         alone: bool = False,
+        kind: str | None = None,
     ) -> None:
         self.name, self.seen, self.seconds, self.total = name, seen, seconds, total
         self.ended = threading.Event()
         self.error: Exception | None = None
         self.closed = self.inside = False
         self.task = Task(
-            self._items(), work, total, lambda _: None, self._finish, lambda: True, alone
+            self._items(), work, total, lambda _: None, self._finish, lambda: True, alone, kind
         )
 
     def _items(self) -> Iterator[int]:
@@ -220,6 +221,31 @@ def test_place_and_estimate(compute: Callable[..., Schedule]) -> None:
     assert one.line(runs[2].task) == (3, pytest.approx(3e6 * one.rate))
     assert one.line(runs[0].task) == (1, 0)
     start.set()
+
+
+def test_a_network_that_takes_longer_counts_for_more(compute: Callable[..., Schedule]) -> None:
+    """Measured: of as many pixel evaluations the quicker network goes first, whoever came first.
+
+    A slow run waits for two quick ones, and they for no slow one.
+    """
+    one, seen = compute(), list[str]()
+    for kind, seconds in (("large", 0.02), ("light", 0.002)):
+        run = Watched(kind, [], 1e6, 8, seconds, kind=kind)
+        one.enter(run.task)
+        assert run.ended.wait(10)
+        one.leave(run.task)
+    start = held(one)
+    slow = Watched("S", seen, 1e6, 8, 0.02, kind="large")
+    quick = [Watched(name, seen, 1e6, 8, 0.002, kind="light") for name in "ab"]
+    for run in (slow, *quick):
+        one.enter(run.task)
+    place, seconds = one.line(slow.task)
+    assert place == 3 and seconds == sum(one.left(run.task) for run in quick)
+    assert one.left(slow.task) > 2 * one.left(quick[0].task)
+    assert one.line(quick[0].task)[0] == 2  # beside its equal
+    start.set()
+    assert all(run.ended.wait(10) for run in (slow, *quick))
+    assert "".join(seen) == "a" * 8 + "b" * 8 + "S" * 8
 
 
 def test_iterate_gives_items_and_errors_to_another_thread(

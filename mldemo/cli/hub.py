@@ -5,7 +5,9 @@ from pathlib import Path
 import click
 
 from mldemo.cli.options import bundle_option, say
+from mldemo.machine import choose_device
 from mldemo.store import hub
+from mldemo.store.family import suited
 from mldemo.store.manifest import CheckpointError, find, manifest_entry, read_manifest
 
 
@@ -40,13 +42,15 @@ def publish(repo: str, private: bool, dry_run: bool, folder: Path) -> None:
 )
 @bundle_option
 def fetch(names: tuple[str, ...], everything: bool, seconds: float, folder: Path) -> None:
-    """Download files now (by default the default checkpoint), so that later none is waited for.
+    """Download files now (by default what is used by default), so that later none is waited for.
 
     MLDEMO_HUB_REPO=OWNER/NAME[@REVISION] names another repository than the manifest does;
     MLDEMO_HUB_TOKEN=1 shows your own token to a private or gated one. Prints where each file is.
     """
     manifest = read_manifest(folder)
-    wanted = list(manifest["files"]) if everything else names or [manifest["default"]]
+    default = manifest["default"]
+    usual = dict.fromkeys([default, suited(default, choose_device(), folder)])
+    wanted = list(manifest["files"]) if everything else names or usual
     failed = False
     for name in wanted:
         if hub.pinned(manifest, manifest_entry(name, folder)) is None:

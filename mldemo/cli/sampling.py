@@ -47,7 +47,11 @@ def shape_options(command: Any) -> Any:
 @click.option("--sampler", type=click.Choice(list(SAMPLERS)), default=Request.sampler)
 @click.option("--count", type=Whole(1, LARGEST_COUNT), default=Request.count)
 @seed_option
-@click.option("--checkpoint", metavar="NAME", help="[default: the prior's own]")
+@click.option(
+    "--checkpoint",
+    metavar="NAME",
+    help="[default: the prior's own; of two sizes the large one on a GPU, else the light one]",
+)
 @guidance_option
 @click.option("--score", type=click.Choice(list(SCORES)), default=Request.score)
 @click.option(

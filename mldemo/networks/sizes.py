@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mldemo.networks import complete_record
+from mldemo.networks import NETWORKS, complete_record
 
 SIZES: dict[str, dict[str, Any]] = {
     "light": {"kind": "ushaped", "modes": 8, "depth": 1, "core_widths": [48, 96]},
@@ -12,6 +12,8 @@ SIZES: dict[str, dict[str, Any]] = {
 
 def size_of(record: dict[str, Any]) -> str | None:
     """The size that a network's record is of; None if it is neither."""
+    if record.get("kind") not in NETWORKS:
+        return None
 
     def plain(options: dict[str, Any]) -> dict[str, Any]:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}

@@ -190,10 +190,8 @@ def save_checkpoint(
     """Write NAME.safetensors (weights in half precision) and enter it into the manifest.
 
     The first checkpoint of a folder is its default; later levels of the same data and prior take
-    over from it. The entry of a network of one of the two sizes names it as `network_size`.
+    over from it.
     """
-    from mldemo.networks.sizes import size_of
-
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in tensors.items()}
     tensors["data.mean"], tensors["data.power"] = statistics.mean, statistics.power
@@ -201,8 +199,6 @@ def save_checkpoint(
     summary = {
         k: record[k] for k in ("data", "priors", "variations", "levels", "network", "seconds")
     }
-    if size := size_of(record["network"]):
-        summary["network_size"] = size
     manifest = manifest_or_new(folder)
     current = manifest["files"].get(manifest["default"], record)
     default = all(current.get(k) == record[k] for k in ("data", "priors", "network"))

@@ -7,7 +7,7 @@ The first thing that differs raises `FileError`, in one sentence that names wher
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mldemo.store.files import FileError
@@ -81,6 +81,7 @@ FILE = {
     "data": Value("a text", _text, needed=False),
 }
 CHECKPOINT_FILE = FILE | {"priors": _priors, "levels": _levels}
+CHECKPOINT_FILE["network"] = replace(NETWORK, needed=False)
 RECORD = {"priors": _priors, "levels": _levels, "network": NETWORK, "variations": VARIATIONS}
 STATE = {
     "plan": Value("an object", lambda v: isinstance(v, dict)),

@@ -15,10 +15,10 @@ import torch
 
 import mldemo
 from mldemo.machine import share_cores, tune_process
-from mldemo.pipeline import prepare
+from mldemo.pipeline import default_checkpoint, prepare
 from mldemo.request import Request
 from mldemo.store.hub import in_background
-from mldemo.store.manifest import BUNDLE, checkpoint_names, find, read_manifest
+from mldemo.store.manifest import BUNDLE, checkpoint_names, find
 from mldemo.ui.server.api import add_endpoints
 from mldemo.ui.server.live import COMPUTE, Live, Source
 from mldemo.ui.server.opening import links, opening, title
@@ -77,7 +77,8 @@ def _source(tab: Tab, place: Place, gpu: Decorator | None) -> Source:
     here = source_of(tab, place)
     if gpu is None or tab.eager or tab.alone:  # what is cheap needs no GPU
         return here
-    return on_borrowed(gpu, source_of(tab, replace(place, device=torch.device("cuda"))), here)
+    lent = replace(place, device=torch.device("cuda"), usual=place.device)
+    return on_borrowed(gpu, source_of(tab, lent), here)
 
 
 def _footer(place: Place) -> str:
@@ -113,7 +114,8 @@ def warm_up(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> Future
 
     def fetch_first() -> None:
         with suppress(ValueError):
-            find(read_manifest(folder)["default"], folder)
+            if name := default_checkpoint(Request.prior, device, folder):
+                find(name, folder)
         COMPUTE.submit(work).result()
 
     return in_background(fetch_first)

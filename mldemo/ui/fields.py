@@ -49,10 +49,15 @@ class Field(ABC):
 
 @dataclass(frozen=True)
 class Choice(Field):
-    """One of a few values: radio buttons, or a menu. `options` are pairs (label, value)."""
+    """One of a few values: radio buttons, or a menu. `options` are pairs (label, value).
+
+    free: the value that leaves the choice to the run, whose head says under the field's name what
+    was taken: a link that is copied names that.
+    """
 
     options: Sequence[tuple[str, str | int]]
     menu: bool = False
+    free: str | None = None
 
     def read(self, text: str) -> str | int:
         """The option whose value is written like that."""
@@ -65,12 +70,36 @@ class Choice(Field):
     def spec(self) -> dict[str, Any]:
         """And the values, with their labels."""
         labels, values = zip(*self.options, strict=True)
-        return super().spec() | {"values": values, "labels": labels}
+        free = {} if self.free is None else {"free": self.free}
+        return super().spec() | {"values": values, "labels": labels} | free
 
     def component(self, ident: str) -> Component:
         """A menu or radio buttons."""
         kind = gr.Dropdown if self.menu else gr.Radio
         return kind(list(self.options), value=self.default, label=self.label, elem_id=ident)
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """Radio buttons for one side of what another field says: that field alone is in the URL.
+
+    of: its name. `<name>.js` in the tab's folder exports `shown(facts, values)`, what the buttons
+    show for the values of the tab's fields (an update of gradio's), and `chosen(facts, values,
+    option)`, the other field's value once an option has been pressed.
+    """
+
+    name: str
+    label: str
+    options: Sequence[str]
+    of: str
+    why: str
+    facts: Any
+
+    def component(self, ident: str) -> gr.Radio:
+        """Radio buttons that show nothing yet."""
+        return gr.Radio(
+            list(self.options), label=self.label, info=" ", elem_id=ident, elem_classes="md-aspect"
+        )
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,11 @@ def check_work(work: int) -> None:
         )
 
 
+def kind_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """What decides, beside its size, how long a run takes: which network, and how it is asked."""
+    return tuple(str(values.get(name, "")) for name in ("score", "checkpoint", "method"))
+
+
 def size_of(values: Mapping[str, Any]) -> float:
     """About how many pixel evaluations a run will need, from values that nobody has checked yet.
 

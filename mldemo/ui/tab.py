@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import torch
 from gradio.components import Component
 
-from mldemo.ui.fields import Field, Unseen, Whole, read_all
+from mldemo.ui.fields import Aspect, Field, Unseen, Whole, read_all
+from mldemo.ui.place import Place
 from mldemo.ui.server.live import Source
 from mldemo.ui.wire import Record
 
@@ -41,14 +41,6 @@ LIBRARIES = {f"libraries/plotly-{metadata.version('plotly')}.js": _plotly()}
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where runs are computed, and from which checkpoints."""
-
-    device: torch.device
-    folder: Path
-
-
-@dataclass(frozen=True)
 class Tab:
     """A tab of the page; `id` is its name in the URL and of its folder in `tabs/`.
 
@@ -57,6 +49,7 @@ class Tab:
     eager: run when the tab is opened, and without delay after every change (for what is cheap).
     alone: its runs take minutes: when Start is pressed, one after the other, on the CPU.
     start: the word on the button that runs it.
+    aspects: radio buttons beside the fields.
     unseen: what the tab's script adds to a run's query (its `ask`), beside the fields.
     notes: a Markdown page to be read under the tab, folded.
     """
@@ -69,6 +62,7 @@ class Tab:
     eager: bool = False
     alone: bool = False
     start: str = "Start"
+    aspects: Sequence[Aspect] = ()
     unseen: Sequence[Unseen] = ()
     notes: Path | None = None
 
@@ -94,11 +88,11 @@ def base() -> str:
     return f"mldemo/{version()}/"
 
 
-def on_page(call: str) -> str:
-    """JavaScript for a gradio event: `call` is made on the module page.js with `v`, the inputs."""
+def on_page(call: str, module: str = "static/page.js") -> str:
+    """JavaScript for a gradio event: `call` is made on a module with `v`, the inputs."""
     return (
         "async (...v) => { const page = await import("
-        f"new URL('{base()}static/page.js', document.baseURI).href); return page.{call}; }}"
+        f"new URL('{base()}{module}', document.baseURI).href); return page.{call}; }}"
     )
 
 
@@ -178,7 +172,8 @@ def build_tab(tab: Tab) -> list[Component]:
 def _controls(tab: Tab) -> list[Component]:
     """The fields' components in their order; the lesser ones stand together, folded away."""
     made = {f.name: _component(tab, f) for f in tab.fields if not f.lesser}
-    words = {f.name: f.why for f in tab.fields}
+    aspects = {a.name: a.component(f"{tab.id}-{a.name}") for a in tab.aspects}
+    words = {f.name: f.why for f in (*tab.fields, *tab.aspects)}
     lesser = len(made) < len(tab.fields)
     gr.HTML(
         None,
@@ -192,7 +187,24 @@ def _controls(tab: Tab) -> list[Component]:
     if lesser:
         with gr.Column(elem_classes="md-lesser"):
             made |= {f.name: _component(tab, f) for f in tab.fields if f.lesser}
+    for aspect in tab.aspects:
+        _tie(tab, aspect, aspects[aspect.name], made)
     return [made[f.name] for f in tab.fields]
+
+
+def _tie(tab: Tab, aspect: Aspect, buttons: gr.Radio, made: dict[str, Component]) -> None:
+    """Let the buttons follow the fields, and the field that they are an aspect of the buttons."""
+    module, facts = f"tabs/{tab.id}/{aspect.name}.js", json.dumps(aspect.facts)
+    fields = [made[f.name] for f in tab.fields]
+    names = json.dumps([f.name for f in tab.fields])
+    values = f"Object.fromEntries({names}.map((name, i) => [name, v[i]]))"
+    gr.on(None, None, fields, buttons, js=on_page(f"shown({facts}, {values})", module))
+    buttons.input(
+        None,
+        [*fields, buttons],
+        made[aspect.of],
+        js=on_page(f"chosen({facts}, {values}, v.at(-1))", module),
+    )
 
 
 def _folded(page: Path) -> None:

@@ -23,12 +23,12 @@ from PIL.Image import Image
 
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.images import sheet
-from mldemo.pipeline import Frame, Run, default_prior, default_statistics, pixels, prepare
+from mldemo.pipeline import Frame, Run, default_prior, default_statistics, pixels
 from mldemo.request import LARGEST_GUIDANCE, SCORES, Request
 from mldemo.space.covariance import Prior
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import SMALLEST, radial_mean
-from mldemo.ui.limits import FINEST_LIVE, MOST_IMAGES, MOST_STEPS, checked, size_of
+from mldemo.ui.limits import FINEST_LIVE, MOST_IMAGES, MOST_STEPS, checked, kind_of, size_of
 from mldemo.ui.server.live import COMPUTE, sentence
 from mldemo.ui.server.schedule import Full
 from mldemo.ui.tab import Place
@@ -43,7 +43,7 @@ ARGUMENTS = {
     "count": f"how many pictures, 1 to {MOST_IMAGES}",
     "seed": "whole number; one seed is one function at every resolution",
     "score": f"one of {', '.join(SCORES)}; learned is a network's, the others are exact",
-    "checkpoint": "name of a checkpoint of the prior; none for its default",
+    "checkpoint": "name of a checkpoint of the prior; none for its default, large on a GPU",
     "guidance": f"weight of what the network adds to the linear filter, 0 to {LARGEST_GUIDANCE:g}",
     "exponent": "decay s of the spectrum of a prior that has one; none for its default",
     "kappa": "κ of a prior that has one, 2π over its correlation length; none for its default",
@@ -91,9 +91,9 @@ def _guarded(function: Callable[..., Any], place: Place) -> Callable[..., Any]:
 
 def _steps(run: Run) -> Iterator[Frame]:
     """The frames of a run, each computed in its turn among those of the page's visitors."""
-    size = size_of(vars(run.request))
+    request, total = vars(run.request), run.request.steps + 1
     try:
-        yield from COMPUTE.iterate(run.frames(), size, run.request.steps + 1)
+        yield from COMPUTE.iterate(run.frames(), size_of(request), total, kind_of(request))
     except Full as error:
         raise ValueError(str(error)) from None
 
@@ -108,7 +108,7 @@ def _picture(image: Image, name: str) -> dict[str, Any]:
 
 def _run(place: Place, values: tuple[Any, ...]) -> Run:
     request = checked({p.name: value for p, value in zip(ASKED, values, strict=True)})
-    return COMPUTE.submit(prepare, request, place.device, place.folder).result()
+    return COMPUTE.submit(place.prepare, request).result()
 
 
 def sample(place: Place, *values: Any) -> dict:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from mldemo.ui.limits import size_of
+from mldemo.ui.limits import kind_of, size_of
 from mldemo.ui.server.schedule import Full, Schedule
 from mldemo.ui.server.shared import Reader, Record, Shelf
 from mldemo.ui.wire import encode
@@ -130,7 +130,13 @@ class Live:
         page = request.headers.get(PAGE_HEADER, "")[:40]
         try:
             reader = self.shelf.reader(
-                key, lambda: source(query), work, address, tab in self.alone, page
+                key,
+                lambda: source(query),
+                work,
+                address,
+                alone=tab in self.alone,
+                page=page,
+                kind=(tab, *kind_of(whole)),
             )
         except Full as error:
             return Response(sentence(error), 503, {"Retry-After": "60"})

@@ -1,4 +1,4 @@
-"""Which step is computed next: of the run with the least work left, so that small runs pass.
+"""Which step is computed next: of the run with the least time left, so that small runs pass.
 
 Shortest remaining processing time first minimises the mean time to the end (Schrage 1968), and
 what is small never waits for what is large. Alone it would starve the large ones: a part of the
@@ -13,7 +13,7 @@ import atexit
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -25,7 +25,8 @@ SECONDS = 120.0  # of computing, after which a run is ended
 MOST_ALONE, ALONE_SECONDS = 4, 300.0  # the same for runs that are computed one after the other
 PATIENCE = 5.0  # who waits longer for a step than this may get one out of turn,
 AGED_SHARE = 0.25  # as long as such steps take no more than this, relative to the others
-RATE = 6e-7  # seconds of a pixel evaluation, until some have been measured
+RATE = 6e-7  # seconds of a pixel evaluation, until some have been measured,
+LEARNING = 0.05  # and how much each step counts that is measured
 IDLE_SECONDS = 1.0  # without any work, until freed memory is handed back
 _END = object()
 
@@ -43,6 +44,7 @@ class Task:
     finish: called there once, after the last item, with the exception that ended the run or None.
     ready: whether another item is wanted yet.
     alone: of such runs, those that entered later wait for the end of the first.
+    kind: runs of one kind take as long for a pixel evaluation, those of another network may not.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Task:
         finish: Callable[[Exception | None], None],
         ready: Callable[[], bool],
         alone: bool = False,
+        kind: Hashable = None,
     ) -> None:
+        self.kind = kind
         self.alone, self.most_seconds = alone, ALONE_SECONDS if alone else SECONDS
         self.items, self.work, self.total = items, work, total
         self.deliver, self.finish, self.ready = deliver, finish, ready
@@ -105,7 +109,7 @@ class Schedule:
 
     def __init__(self, threads: int = 1, most: int = MOST, most_long: int = MOST_LONG) -> None:
         self.threads, self.most, self.most_long = threads, most, most_long
-        self.rate = RATE
+        self.rate, self._rates = RATE, dict[Hashable, float]()
         self._tasks: list[Task] = []
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._changed = threading.Condition()
@@ -163,20 +167,23 @@ class Schedule:
         with self._changed:
             self._wake()
 
+    def left(self, task: Task) -> float:
+        """Seconds of a thread that a run still takes, as fast as its kind was so far."""
+        return task.remaining * self._rates.get(task.kind, self.rate)
+
     def line(self, task: Task) -> tuple[int, float]:
         """A run's place among those that are computed, from 1, and seconds before its turn."""
         with self._changed:
             others = [t for t in self._tasks if t is not task and not t.over]
             if task.alone:  # who came later waits for it
                 others = [t for t in others if not t.alone or t.entered < task.entered]
-            before = [
-                t.remaining
-                for t in others
-                if t.remaining <= task.remaining or (t.alone and task.alone)
-            ]
-            return 1 + len(before), sum(before) * self.rate / self.threads
+            own = self.left(task)
+            before = [s for t in others if (s := self.left(t)) <= own or (t.alone and task.alone)]
+            return 1 + len(before), sum(before) / self.threads
 
-    def iterate(self, items: Iterator[Any], work: float, total: int) -> Iterator[Any]:
+    def iterate(
+        self, items: Iterator[Any], work: float, total: int, kind: Hashable = None
+    ) -> Iterator[Any]:
         """The items, each computed in its turn; blocks. For threads that compute nothing."""
         arrived: deque[Any] = deque()
         news = threading.Semaphore(0)
@@ -188,7 +195,7 @@ class Schedule:
         def finish(error: Exception | None) -> None:
             deliver((_END, error))
 
-        task = Task(items, work, total, deliver, finish, ready=lambda: len(arrived) < 2)
+        task = Task(items, work, total, deliver, finish, lambda: len(arrived) < 2, kind=kind)
         self.enter(task)
         try:
             while True:
@@ -235,7 +242,7 @@ class Schedule:
         longest = min(ready, key=lambda t: t.served)
         if self._credit >= 0 and time.monotonic() - longest.served > PATIENCE:
             return longest, True
-        return min(ready, key=lambda t: t.remaining), False
+        return min(ready, key=self.left), False
 
     # ------------------------------------------------------------ on a compute thread
     def _work(self) -> None:
@@ -267,7 +274,10 @@ class Schedule:
             self._credit = min(0.0, self._credit + (-taken if aged else AGED_SHARE * taken))
             task.over = task.left or not more
             if 1 < task.done < task.total:  # the first item loads what is needed
-                self.rate += 0.02 * (taken * task.total / task.work - self.rate)
+                measured = taken * task.total / task.work
+                known = self._rates.get(task.kind, measured)
+                self._rates[task.kind] = known + LEARNING * (measured - known)
+                self.rate += LEARNING * (measured - self.rate)
         if task.over:
             task.close()
 

@@ -125,6 +125,8 @@ class Page(gr.Blocks):
         ).set(
             button_primary_background_fill="*primary_600",  # 500 is too light for white letters
             button_primary_background_fill_hover="*primary_700",
+            block_info_text_color="*neutral_600",  # 400 is too light for small letters
+            block_info_text_color_dark="*neutral_300",
         )
         self.css, self.css_paths = "", [STATIC / "player.css", STATIC / "style.css"]
         self._set_html_css_theme_variables()

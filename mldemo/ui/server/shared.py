@@ -9,7 +9,7 @@ run have read: from then on it takes no new readers, and waits for its slowest o
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from mldemo.ui.server.schedule import Full, Schedule, Task
@@ -37,6 +37,7 @@ class Run:
         items: Iterator[Record],
         work: float,
         alone: bool = False,
+        kind: Hashable = None,
     ) -> None:
         self.shelf, self.key = shelf, key
         self.loop, self.news = asyncio.get_running_loop(), asyncio.Event()
@@ -45,7 +46,7 @@ class Run:
         self.readers: set[Reader] = set()
         self.furthest = 0
         encoded = self._encoded(items)
-        self.task = Task(encoded, work, 3, self._deliver, self.end, self._ready, alone)
+        self.task = Task(encoded, work, 3, self._deliver, self.end, self._ready, alone, kind)
 
     # ------------------------------------------------------------ on a compute thread
     def _encoded(self, items: Iterator[Record]) -> Iterator[bytes]:
@@ -169,12 +170,14 @@ class Shelf:
         address: str,
         alone: bool = False,
         page: str = "",
+        kind: Hashable = None,
     ) -> Reader:
         """A reader of the run with this key, from its first record; raises `Full`.
 
         items: makes the records if nobody computes them yet; what it raises is passed on.
         alone: whether it waits for the end of such runs before it (`schedule.Task`).
         page: the name that a page has given itself, "" for whoever has none.
+        kind: of the run (`schedule.Task`).
         """
         if len(self.readers) >= MOST_READERS:
             raise Full(f"{MOST_READERS} pages are served at once, and no more: try again soon")
@@ -187,7 +190,7 @@ class Shelf:
             )
         run = self._runs.get(key)
         if run is None or run.first > 0 or run.loop is not asyncio.get_running_loop():
-            run = self._new(key, items, work, address, alone)
+            run = self._new(key, items, work, address, alone, kind)
         reader = Reader(run, address, page)
         self.readers.add(reader)
         return reader
@@ -199,6 +202,7 @@ class Shelf:
         work: float,
         address: str,
         alone: bool,
+        kind: Hashable,
     ) -> Run:
         done = self._finished.get(key)
         if done is not None:
@@ -211,7 +215,7 @@ class Shelf:
                 f"{MOST_OF_ADDRESS} runs of your address are under way or waiting, and no more "
                 "may wait: try again in a minute"
             )
-        run = Run(self, key, items(), work, alone)
+        run = Run(self, key, items(), work, alone, kind)
         self.compute.enter(run.task)
         self._runs[key] = run
         return run

@@ -1,5 +1,9 @@
 // The values of controls as texts in the URL, checked as fields.py checks them.
 export const text = (value) => (Array.isArray(value) ? value.join(".") : String(value ?? ""));
+// what a run was asked for, with what it took by itself where it was free to
+export const settled = (fields, texts, head) => Object.assign({ ...texts }, ...fields
+  .filter((f) => texts[f.name] === f.free && f.values.includes(head?.[f.name]))
+  .map((f) => ({ [f.name]: head[f.name] })));
 
 export function read(field, raw) { // the value that a text stands for; undefined if none
   if (field.least !== undefined) {

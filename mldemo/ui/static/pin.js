@@ -1,6 +1,7 @@
 // A finished run that stays beside the next one, under the same playhead.
 import { make } from "./dom.js";
 import { explain } from "./explain.js";
+import { settled } from "./fields.js";
 import { Pictures } from "./pictures.js";
 import { records } from "./stream.js";
 
@@ -14,7 +15,7 @@ export class Pin {
   // runner: whose runs can be pinned. area, before: where the sheets of the pinned one stand;
   // pick(frame, name, head): what is drawn there; changed(): it is another one now, or none
   constructor({ root, player, view, spec }, runner, { area, before = null, pick, changed = () => {} }) {
-    Object.assign(this, { root, player, view, runner, changed });
+    Object.assign(this, { root, player, view, spec, runner, changed });
     this.#sheets = Object.entries(SHEETS).map(([name, title]) => {
       const figure = make("figure", area, "md-beside"), caption = make("figcaption", figure);
       area.insertBefore(figure, before);
@@ -46,7 +47,7 @@ export class Pin {
     if (runner.state !== "finished") // half a run compares with nothing
       return runner.alert("A run can be pinned as soon as it is finished.");
     this.#keep({ head: player.head, frames: player.tracks[0], words: runner.words(player.head) },
-      write(runner.asked));
+      write(settled(this.spec.fields, runner.asked, player.head)));
   }
   async #compute(query) { // as the link says
     const kept = { frames: [] };

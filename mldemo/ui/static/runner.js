@@ -9,7 +9,7 @@ const LIVE = new URL("../../live/", import.meta.url);
 const deviceName = (device) => (device === "cpu" ? "CPU" : `GPU (${device})`);
 
 export class Runner {
-  #run = null; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = []; #target = null; #filled = null;
+  #run = null; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = []; #target = null; #filled = null; #said = 0;
 
   constructor(root, spec, module, view, link) {
     Object.assign(this, { root, spec, view });
@@ -148,23 +148,30 @@ export class Runner {
     a[1] = now;
     a[2] += 1;
     if (ms !== undefined) this.#ms.push(ms);
-    if (a[2] % 8 === 0) this.#speeds();
+    if (a[2] % 8 === 0 || now - this.#said > 500) this.#speeds();
   }
   #speeds() {
     const [first, last, count] = this.#arrived, live = this.root.dataset.mode === "live";
     const ms = [...this.#ms].sort((a, b) => a - b)[this.#ms.length >> 1]; // the median
     if (ms !== undefined) this.put("ms", ms.toFixed(ms < 10 ? 1 : 0) + " ms");
     this.put("fps", live && count > 1 ? ((count - 1) * 1000 / (last - first)).toFixed(0) : "–");
+    this.#said = performance.now();
     this.#pace();
+  }
+  get #left() { // seconds until the end of a run that is computed, as it went so far
+    const [first, last] = this.#arrived, { latest, steps } = this.player;
+    return this.state === "running" && latest > 0 ? (steps - latest) * (last - first) / latest / 1000 : 0;
   }
   #pace() { // what is looked at comes later than what is computed
     const { latest, playing, playhead } = this.player, live = this.root.dataset.mode === "live";
-    const how = playing && !this.tab.whole ? played(playhead.speed) : null;
+    const left = this.#left >= 2 ? `about ${this.#left.toFixed(0)} s to go` : null;
+    const pace = playing && !this.tab.whole ? played(playhead.speed) : null;
+    const how = left ?? (pace && "played " + pace);
     const seconds = this.#ms.reduce((a, b) => a + b, 0) / 1000;
     const words = !live || !this.#ms.length ? [] : [
       this.state === "running" ? `${latest} of ${this.player.steps} steps computed`
         : `computed in ${seconds.toFixed(seconds < 10 ? 1 : 0)} s`,
-      ...(how ? ["played " + how] : [])];
+      ...(how ? [how] : [])];
     this.put("pace", words.join(", "));
   }
 

@@ -1,6 +1,6 @@
 // The tabs as the page knows them: their controls' values, what their scripts keep in the URL, and
 // which of them is shown.
-import { text } from "./fields.js";
+import { settled, text } from "./fields.js";
 import { GLOBAL, push, query, replace, visible, written } from "./address.js";
 
 const known = new Map(); // id -> {title, fields, values, view, notes, and page.js's own}
@@ -56,10 +56,12 @@ function search() {
   for (const key of GLOBAL) if (before.has(key)) out.set(key, before.get(key));
   return written(out);
 }
-export function link(every = false) { // every: with defaults too, so that it outlives them
+export function link(every = false) { // every: with defaults and what the run took for them
   const url = new URL(visible()), tab = tabOf(active);
   url.search = search();
-  if (every)
-    for (const f of tab.fields ?? []) url.searchParams.set(f.name, text(tab.values[f.name]));
+  const fields = (every && tab.fields) || [];
+  const asked = Object.fromEntries(fields.map((f) => [f.name, text(tab.values[f.name])]));
+  const found = settled(fields, asked, tab.runner?.player.head);
+  for (const [name, value] of Object.entries(found)) url.searchParams.set(name, value);
   return url.href;
 }

@@ -90,7 +90,7 @@ def program_of(run: Run, change: Edit, values: dict[str, Any]) -> str:
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     """The forward process up to t (for "denoise"), then the reverse one; a record per state."""
     request, change, clean = request_of(values), edit_of(values), given(values, place)
-    run = prepare(request, place.device, place.folder)
+    run = place.prepare(request)
     n = request.resolution
     noises = {name: default_prior(name, run.statistics) for name in PRIORS}
     noises[request.prior] = run.prior

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mldemo.pipeline import checkpoints_for, default_prior, default_statistics, prepare
+from mldemo.pipeline import checkpoints_for, default_prior, default_statistics
 from mldemo.request import Request, request_from
 from mldemo.space.covariance import EXPONENT, KAPPA, Parameter, Prior
 from mldemo.space.priors import PRIORS
@@ -42,10 +42,10 @@ def sample_of(prior: Prior, shape: dict[str, float], seed: int, place: Place) ->
     met = all(shape[p.name] in p for p in prior.adjustable if p.name in shape)
     if not varied or not met:
         return None
-    request = checked(
-        {"prior": prior.name, "seed": seed, "checkpoint": varied[0], **SAMPLE, **shape}
-    )
-    return prepare(request, place.device, place.folder).result().x0
+    usual = place.default(prior.name)
+    name = usual if usual in varied else varied[0]
+    request = checked({"prior": prior.name, "seed": seed, "checkpoint": name, **SAMPLE, **shape})
+    return place.prepare(request).result().x0
 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:

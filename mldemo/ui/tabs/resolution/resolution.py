@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mldemo.pipeline import Frame, Run, checkpoints_for, prepare
+from mldemo.pipeline import Frame, Run, checkpoints_for
 from mldemo.request import Request
 from mldemo.space.priors import PRIORS, Standard
 from mldemo.space.spectral import LEVELS, resample
@@ -47,7 +47,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     """All levels step by step; each frame is compared with the one on the level below."""
     runs: list[Run] = []
     for request in requests(values, place):
-        runs.append(prepare(request, place.device, place.folder))
+        runs.append(place.prepare(request))
     levels = len(runs) // 2
     python = grid_program(runs)
     for track, run in enumerate(runs):

@@ -5,11 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from mldemo.diffusion.steps import SAMPLERS
+from mldemo.networks.sizes import SIZES
 from mldemo.pipeline import checkpoints_for, prepare
 from mldemo.request import GUIDANCE, LARGEST_GUIDANCE, SCORES, Request
 from mldemo.space.priors import PRIORS
+from mldemo.store.family import counterparts
 from mldemo.store.manifest import checkpoint_names, manifest_entry
-from mldemo.ui.fields import Choice, Number, Unseen, Whole, seed_field
+from mldemo.ui.fields import Aspect, Choice, Number, Unseen, Whole, seed_field
 from mldemo.ui.limits import checked
 from mldemo.ui.server.trained import TRAINED
 from mldemo.ui.tab import Place, Tab
@@ -36,8 +38,30 @@ def checkpoint_field(place: Place) -> Choice:
         only = " only" if len(levels) == 1 else ""
         options.append((f"{name} · trained at {' → '.join(levels)}{only}", name))
     return Choice(
-        "checkpoint", "Checkpoint", AUTO, options, menu=True, why=TERMS["checkpoint"], lesser=True
+        "checkpoint",
+        "Checkpoint",
+        AUTO,
+        options,
+        menu=True,
+        free=AUTO,
+        why=TERMS["checkpoint"],
+        lesser=True,
     )
+
+
+def network_aspects(place: Place) -> list[Aspect]:
+    """Light or large, of the checkpoint: where the folder holds both sizes of any."""
+    pairs = {name: counterparts(name, place.folder) for name in names(place)}
+    pairs = {name: pair for name, pair in pairs.items() if len(pair) == len(SIZES)}
+    if not pairs:
+        return []
+    facts = {
+        "free": AUTO,
+        "pairs": pairs,
+        "usual": {prior: place.default(prior) for prior in PRIORS},
+        "slow": place.device.type == "cpu",
+    }
+    return [Aspect("network", "Network", list(SIZES), "checkpoint", TERMS["network"], facts)]
 
 
 def prior_field(place: Place) -> Choice:
@@ -101,7 +125,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     trained = values.pop("trained", "")
     request = request_of(values)
     if not trained or request.score != "learned":
-        yield from run_records(prepare(request, place.device, place.folder))
+        yield from run_records(place.prepare(request))
         return
     folder, name = TRAINED.find(trained)
     run = prepare(replace(request, checkpoint=name), place.device, folder)
@@ -134,6 +158,7 @@ def tab(place: Place) -> Tab:
                 lesser=True,
             ),
         ),
+        aspects=network_aspects(place),
         unseen=(Unseen("trained", 40),),
         source=source,
         props={

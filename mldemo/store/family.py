@@ -1,0 +1,41 @@
+"""One family in two sizes: which checkpoint stands beside which, and which suits a device."""
+
+from pathlib import Path
+
+import torch
+
+from mldemo.networks.sizes import size_of
+from mldemo.store.manifest import BUNDLE, checkpoint_names, prior_names, read_manifest
+
+
+def counterparts(name: str, folder: Path = BUNDLE) -> dict[str, str]:
+    """The checkpoints that differ from one in the size of the network alone, itself too, by size.
+
+    They were trained on the same data, with the same priors and on the same levels, for however
+    many steps. Of several in one size it is the first. Empty for a network of neither size.
+    """
+    files = read_manifest(folder)["files"]
+
+    def trained(other: str) -> tuple[object, ...]:
+        entry = files[other]
+        levels = [resolution for resolution, _ in entry["levels"]]
+        varied = bool(entry.get("variations"))
+        return entry.get("data"), sorted(prior_names(entry)), varied, levels
+
+    if name not in files or size_of(files[name].get("network", {})) is None:
+        return {}
+    found: dict[str, str] = {}
+    for other in [name, *checkpoint_names(folder)]:
+        size = size_of(files[other].get("network", {}))
+        if size is not None and trained(other) == trained(name):
+            found.setdefault(size, other)
+    return found
+
+
+def suited(name: str, device: torch.device | str, folder: Path = BUNDLE) -> str:
+    """A checkpoint in the size for a device: the large one on a GPU, the light one on a CPU.
+
+    Where there is no such counterpart it is the checkpoint itself.
+    """
+    size = "light" if torch.device(device).type == "cpu" else "large"
+    return counterparts(name, folder).get(size, name)
