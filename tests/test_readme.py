@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -150,6 +151,29 @@ def test_the_exercises_speak_of_recorded_figures() -> None:
     goal = w2["ddim"][160]
     first = min(steps for steps, error in w2["dpmpp2m"].items() if error <= goal)
     assert f"{first} steps do (relative W₂ {w2['dpmpp2m'][first]:.3f} against {goal:.3f})" in text
+
+
+def test_an_exercise_speaks_of_the_recorded_race() -> None:
+    """Exercise 7: steps at the last mark on the coarse level, and in all."""
+    from mldemo.ui.tabs.learn.recorded_race import lanes
+
+    text = " ".join(read(ROOT / "mldemo" / "ui" / "tabs" / "learn" / "lecturers.md").split())
+    _, coarse, fine = lanes()
+    last = max(i for i, mark in enumerate(coarse) if mark["level"] == 16)
+    a, b = coarse[last]["steps"], fine[last]["steps"]
+    assert f"have taken {a} and {b} steps in equal time, so c₃₂/c₁₆ = {a / b:.2f}" in text
+    assert f"and {(1 + a / b) / 2:.2f} times as many are expected" in text
+    a, b = coarse[-1]["steps"], fine[-1]["steps"]
+    assert f"In all they are {a:,} against {b:,}, {a / b:.2f} times" in text
+
+
+def test_the_plan_for_lecturers_has_every_lesson_by_its_number() -> None:
+    steps = json.loads(read(ROOT / "mldemo" / "ui" / "static" / "lessons.json"))["steps"]
+    text = read(ROOT / "mldemo" / "ui" / "tabs" / "learn" / "lecturers.md")
+    named = re.findall(r"\[lesson (\d+)\]\(\S+\?lesson=([a-z-]+)&", text)
+    assert named == [(str(i + 1), step["id"]) for i, step in enumerate(steps)]
+    spans = [tuple(map(int, m)) for m in re.findall(r"^\| (\d+)–(\d+) \|", text, re.M)]
+    assert all(a[1] == b[0] for a, b in pairwise(spans)) and spans[-1][1] == 45
 
 
 def test_a_sample_from_noise_without_a_mean_has_mean_zero() -> None:

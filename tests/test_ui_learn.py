@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Page
-from ui import PATIENCE, Tab, app, browser, page
+from ui import PATIENCE, Tab, app, browser, number, page
 
 __all__ = ["app", "browser", "page"]
 STATIC = Path(__file__).resolve().parents[1] / "mldemo" / "ui" / "static"
@@ -32,7 +32,7 @@ def test_every_step_has_all_parts(language: str) -> None:
     """And nothing else; an answer names one of three options; figures come from the program."""
     text, parts = words(language), {"title", "question", "options", "try", "reveal"}
     assert list(text["steps"]) == list(STEPS)
-    assert 6 <= len(STEPS) <= 8
+    assert 6 <= len(STEPS) <= 9
     for ident, step in text["steps"].items():
         assert set(step) == parts | {"formulaSays"}, ident
         flat = [v for part in step.values() for v in ([part] if isinstance(part, str) else part)]
@@ -131,6 +131,43 @@ def test_figures_come_from_statistics_and_records(language: str) -> None:
     seconds = [(ends[2]["seconds"] - ends[1]["seconds"]) / 800, ends[0]["seconds"] / 8500]
     assert ends[2]["levels"] == [[16, 8500], [32, 13000], [64, 800]]
     assert float(found["cost"]) == pytest.approx(seconds[0] / seconds[1], abs=0.05)
+
+
+def test_the_race_is_as_its_lesson_tells(tmp_path: Path) -> None:
+    """Every figure is the recording's, and so is what the words say of them."""
+    from mldemo.ui.tabs.learn.recorded_race import NO_RACE, race_facts
+    from mldemo.ui.tabs.training.training import RECORDING
+    from mldemo.ui.wire import MAGIC, decode
+
+    found = race_facts()
+    assert race_facts(tmp_path / "nowhere") == NO_RACE and NO_RACE.keys() == found.keys()
+    records = [meta for meta, _ in decode(RECORDING.read_bytes().removeprefix(MAGIC))]
+    heads = [m for m in records if m["kind"] == "head"]
+    assert [h["title"] for h in heads] == ["coarse to fine", "fine only"]
+    assert [h["levels"] for h in heads] == [["16", "32"]] * 2
+    assert found["raceSeconds"] == str(heads[0]["budget"])
+    coarse, fine = ([m["readings"] for m in records if m.get("track") == i][1:] for i in (0, 1))
+    errors = np.array([[m["error"] for m in lane] for lane in (coarse, fine)])
+    seconds = np.array([m["seconds"] for m in coarse])
+    said = [number(found[name]) / 100 for name in ("raceCoarse", "raceFine")]
+    assert said == pytest.approx(errors[:, -1], abs=5e-4)
+    draw = abs(errors[0, -1] - errors[1, -1]) < 0.02 * errors[:, -1].min()
+    assert draw and STEPS["race"]["answer"] == 2  # the verdict of the tab
+    ahead = errors[1] > errors[0]
+    early = int(np.argmax(errors[1] - errors[0]))
+    said = [number(found[name]) / 100 for name in ("raceEarlyCoarse", "raceEarlyFine")]
+    assert said == pytest.approx(errors[:, early], abs=5e-4)
+    assert number(found["raceEarly"]) == pytest.approx(seconds[early], abs=0.05)
+    passed = int(np.argmax(np.abs(seconds - number(found["racePassed"])) < 0.06))
+    assert ahead[1:passed].all() and not ahead[passed:].any()  # and behind from there on
+    assert 1 < early < passed < 0.25 * len(seconds)
+    behind = errors[0] - errors[1]
+    switch = next(i for i, m in enumerate(coarse) if m["level"] == 32)
+    assert behind[-1] < 0.5 * behind[switch]  # on the fine grid it catches up
+    steps = [[m["steps"] for m in lane] for lane in (coarse, fine)]
+    ratio = steps[0][switch - 1] / steps[1][switch - 1]  # in equal seconds
+    assert number(found["raceCost"]) == pytest.approx(ratio, abs=0.06)
+    assert [found["raceSteps"], found["raceFineSteps"]] == [f"{lane[-1]:,}" for lane in steps]
 
 
 # ---------------------------------------------------------------- the browser
@@ -248,13 +285,39 @@ def test_a_lesson_compares_with_a_pinned_run(app: str, page: Page, lesson: str) 
     assert page.locator(f"{root} .md-beside:visible").count() == 0
 
 
+def test_the_race_is_predicted_watched_and_told(app: str, page: Page) -> None:
+    """It plays by itself; the page notices its end; the verdict is in sight, and the answer's
+    figures are those of the table."""
+    page.set_viewport_size({"width": 1280, "height": 720})
+    opened(page, app, "lesson=race")
+    guess(page, 0)
+    page.click(".md-lesson-open")
+    tab = Tab.shown(page, "training")
+    assert tab.text("mode") == "prerecorded" and page.inner_text(".md-guide-seen") == ""
+    page.wait_for_selector(".md-guide-seen:not(:empty)")
+    verdict = page.locator(f"{tab.root} .md-verdict")
+    page.focus(tab.root)
+    page.keyboard.press("End")
+    tab.at(30)
+    for state in ("seen", "answer"):
+        if state == "answer":
+            page.click(".md-guide .md-reveal")
+        box = verdict.bounding_box()
+        bar = page.locator(".md-guide").bounding_box()
+        assert box and bar and box["y"] + box["height"] <= bar["y"], state
+    assert verdict.inner_text().startswith("A draw")
+    row = page.locator(f"{tab.root} .md-lanes tr:has(th:text-is('error')) td")
+    answer = page.inner_text(".md-guide .md-lesson-text")
+    assert all(error in answer for error in row.all_inner_texts())
+
+
 def test_the_panel_by_keyboard_alone(app: str, page: Page) -> None:
     """Arrow keys choose, Enter commits, the slider is moved, the page notices, Enter reveals."""
     page.set_viewport_size({"width": 390, "height": 844})
     page.add_init_script(
         "localStorage.setItem('mldemo-lessons', '[3, {')"
     )  # anything may be there
-    opened(page, app, "tab=learn&lesson=8")
+    opened(page, app, "tab=learn&lesson=solution")
     root = "#tab-learn .md-player"
     page.keyboard.press("Tab")
     for _ in range(60):

@@ -173,13 +173,19 @@ def record(
     return write_recording(run_records(prepare(request, device, folder)), Path(path))
 
 
-def read_recording(path: Path) -> Recording:
-    """Read what `record` wrote; anything else raises `ValueError`."""
+def read_records(path: Path) -> Iterator[Record]:
+    """Read what `write_recording` wrote; anything else raises `ValueError`."""
     raw = read_bounded(Path(path), LARGEST_RECORDING)
     if not raw.startswith(MAGIC):
         raise ValueError(f"{path} is no recording of mldemo")
+    return decode(raw[len(MAGIC) :])
+
+
+def read_recording(path: Path) -> Recording:
+    """Read what `record` wrote; anything else raises `ValueError`."""
+    records = read_records(path)
     try:
-        (head, _), *rest = decode(raw[len(MAGIC) :])
+        (head, _), *rest = records
         if head["kind"] != "head" or rest[-1][0]["kind"] != "end":
             raise ValueError("no head or no end")
         frames = [(meta, arrays) for meta, arrays in rest if meta["kind"] == "frame"]

@@ -22,6 +22,7 @@ from mldemo.studies.study import read_record, values
 from mldemo.ui.fields import Number
 from mldemo.ui.programs import curve_program
 from mldemo.ui.tab import Place, Tab
+from mldemo.ui.tabs.learn.recorded_race import race_facts
 from mldemo.ui.tabs.learn.two_points import (
     agreement,
     lipschitz,
@@ -76,8 +77,8 @@ def program_of(s: float, a: float) -> str:
 
 
 def facts(place: Place) -> dict[str, str]:
-    """Figures that the texts name in braces, from the bundle's statistics and from records."""
-    found = {"compareTime": f"{COMPARED_TIME:g}"}
+    """Figures that the texts name in braces: from statistics, from records, from the race."""
+    found = {"compareTime": f"{COMPARED_TIME:g}"} | race_facts()
     compared = values(read_record(Linear().record_path))[f"16, t = {COMPARED_TIME:g}"]
     for name in ("filter", "full covariance", "network"):
         mean = sum(compared[name]) / len(compared[name])
