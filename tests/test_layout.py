@@ -117,7 +117,7 @@ def test_a_word_on_every_control(app: str, page: Page) -> None:
 UNEXPLAINED = """root => [...root.querySelectorAll(
   "figcaption, dt, th, label, .md-badge, .md-what, .md-pin, .md-row-title, .md-formula"
 )].filter((e) => e.offsetParent && isNaN(e.textContent))
-.filter((e) => !e.closest(".md-lessons, thead"))
+.filter((e) => !e.closest(".md-lessons"))
 .filter((e) => !(e.closest("[data-term], .md-controls .block")?.querySelector(".md-why")
   ?.dataset.why.length > 30)).map((e) => e.outerHTML.slice(0, 160))"""
 AXES = """root => [...root.querySelectorAll("canvas[data-axes]")].filter((e) => e.offsetParent)

@@ -251,6 +251,32 @@ def test_who_waits_sees_his_place_and_the_recorded_run(served: Served, browser: 
     assert served.idles()
 
 
+def test_who_is_refused_can_ask_again(served: Served, browser: Browser) -> None:
+    """A link's run for which there is no place: the recorded one moves, and a button asks again
+    for the very run."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    player, words = "#tab-watch .md-player", "80 runs are under way: try again in a minute"
+    live = "**/mldemo/live/watch?*"
+    page.route(live, lambda route: route.fulfill(status=503, body=words))
+    page.goto(f"{served.url}/?tab=watch&n=16&steps=9&step=4")
+    shown = f"{player}[data-state=failed][data-mode=prerecorded]"
+    page.wait_for_selector(f"{shown}[data-frames='21']:not([data-step='0'])")
+    assert page.inner_text(f"{player} .md-mode") == "prerecorded"
+    assert page.inner_text(f"{player} .md-alert").startswith(words)
+    again = page.get_by_role("button", name="Try again")
+    again.focus()
+    page.keyboard.press("Enter")  # still no place: the same words, and the recorded run goes on
+    page.wait_for_selector(f"{shown}[data-frames='21']")
+    page.unroute(live)
+    again.click()
+    page.wait_for_selector(f"{player}[data-mode=live][data-state=finished][data-step='4']")
+    assert "9 steps" in page.inner_text(f"{player} .md-what")
+    assert not page.is_visible(f"{player} .md-alert")
+    context.close()
+
+
 def test_a_page_names_itself_and_follows_so_many_runs(served: Served, browser: Browser) -> None:
     """One more gets a sentence, which the page shows; another page goes on."""
     context = browser.new_context()

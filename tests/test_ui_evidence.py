@@ -1,18 +1,23 @@
 """The tab Evidence in a real browser: every record with its figure, its table and its command."""
 
 import csv
+import html
 import io
+import json
+import re
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+import torch
 from playwright.sync_api import Page
 from ui import Tab, app, browser, page
 
-from mldemo.studies import report
-from mldemo.studies.report import table
+from mldemo.store.manifest import BUNDLE
+from mldemo.studies.evaluated import Evaluated
+from mldemo.studies.report import finished, table
 from mldemo.studies.study import Record, Study
-from mldemo.ui.tab import LIBRARIES, base
+from mldemo.ui.tab import LIBRARIES, Place, base
 from mldemo.ui.tabs.evidence import evidence
 from mldemo.ui.wire import decode
 
@@ -20,9 +25,12 @@ __all__ = ["app", "browser", "page"]
 ROOT = "#tab-evidence .md-player"
 
 
-def records() -> list[tuple[Study, Record]]:
-    """Those that the tab shows: the finished ones."""
-    return [pair for pair in report.records() if "conclusion" in pair[1]]
+PLACE = Place(torch.device("cpu"), BUNDLE)
+
+
+def records() -> list[tuple[Study | Evaluated, Record]]:
+    """What the tab shows."""
+    return list(finished())
 
 
 def show(page: Page, app: str, query: str = "") -> Tab:
@@ -70,11 +78,55 @@ def test_every_record_is_there(app: str, page: Page) -> None:
         bars = [s and bool(t.error_y.array) for s, t in zip(seen, figure.data, strict=True)]
         assert [t["bars"] is not None for t in found] == bars and any(bars)
         page.wait_for_timeout(250)
-        first = evidence.questions()[0][1]
+        first = evidence.questions(PLACE)[0][1]
         assert (f"study={study.name}" in page.url) == (study.name != first)
     shipped = {study.name for study, _ in records()}
-    assert {name for _, name in evidence.questions()} == shipped
+    assert {name for _, name in evidence.questions(PLACE)} == shipped
     assert page.locator(f"{ROOT} .md-every-record tbody tr").count() == len(shipped)
+
+
+def test_a_record_that_was_finished_is_there_after_a_reload(app: str, page: Page) -> None:
+    """The page that was loaded before does not offer it; the next one does, and shows it."""
+
+    def before(route) -> None:  # as the server answered then
+        body = route.fetch().text()
+        found = re.search('<meta name="md-choices" content="([^"]*)">', body)
+        assert found
+        offered = json.loads(html.unescape(found[1]))
+        study = offered["evidence"]["study"]
+        at = study["values"].index("solutions")
+        del study["values"][at], study["labels"][at]
+        text = html.escape(json.dumps(offered))
+        route.fulfill(body=body.replace(found[1], text), content_type="text/html")
+
+    page.route("**/?tab=evidence*", before)
+    show(page, app)
+    options = page.locator("#evidence-study input")
+    assert options.count() == len(records()) - 1
+    assert page.locator('#evidence-study input[value="solutions"]').count() == 0
+    page.unroute("**/?tab=evidence*")
+    page.reload()
+    drawn(page)
+    page.wait_for_selector('#evidence-study input[value="solutions"]')
+    assert options.count() == len(records())
+    page.check('#evidence-study input[value="solutions"]')
+    drawn(page, "solutions")
+
+
+def test_the_floor_is_a_band_in_the_page_s_colours(app: str, page: Page) -> None:
+    """And what an evaluation does not keep has no heading."""
+    show(page, app, "study=evaluation&__theme=dark")
+    bands = page.eval_on_selector(
+        f"{ROOT} .md-plot",
+        "e => e._fullData.filter(t => t.fill === 'toself').map(t => [t.fillcolor, t.line.color])",
+    )
+    ink = page.eval_on_selector(ROOT, "e => getComputedStyle(e).getPropertyValue('--md-three')")
+    assert bands == [[ink.strip() + "38", ink.strip()]] * 2
+    for part, there in (("date", True), ("seeds", True), ("machine", False), ("spent", False)):
+        assert page.is_visible(f"{ROOT} .md-{part}") is there
+    page.check('#evidence-study input[value="linear"]')
+    drawn(page, "linear")
+    assert page.is_visible(f"{ROOT} .md-machine")
 
 
 def test_a_mark_tells_its_value(app: str, page: Page) -> None:

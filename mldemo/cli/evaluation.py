@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
 import click
 import torch
 
-from mldemo import studies
 from mldemo.cli.options import (
     DATA,
     Whole,
@@ -29,9 +29,9 @@ from mldemo.request import GUIDANCE, LARGEST_COUNT, LARGEST_GUIDANCE
 from mldemo.space.priors import PRIORS
 from mldemo.space.streams import LARGEST_SEED
 from mldemo.store.manifest import checkpoint_names, manifest_entry
+from mldemo.studies.evaluated import ROWS as SHIPPED
 
 ONE, EVERY = "32", "16,32,64,128:1000"  # resolutions by default
-RECORDS = Path(studies.__file__).parent / "evaluation.json"  # those that are shipped
 
 
 @click.command()
@@ -168,7 +168,7 @@ def evaluate(
             folder,
         )
     else:
-        rows = _kept(zoo.Records(out or RECORDS), names, priors, drawn, part, folder)
+        rows = _kept(zoo.Records(out or SHIPPED), names, priors, drawn, part, folder)
     found = []
     for row in rows:
         found.append(row)
@@ -257,6 +257,6 @@ def _measure(
     with progress_bar(wanted.count, f" of {name}, {wanted.prior}, {wanted.resolution}") as bar:
         for step in zoo.evaluate(name, wanted, reference, device, folder):
             if isinstance(step, dict):
-                return step
+                return {"date": datetime.now(UTC).date().isoformat()} | step
             bar.update(step - bar.n)
     raise AssertionError("an evaluation ends with its record")

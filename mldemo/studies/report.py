@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mldemo.store.files import write_whole
+from mldemo.store.manifest import BUNDLE
+from mldemo.studies.evaluated import Evaluated
 from mldemo.studies.study import Record, Study, read_record, studies
 
 
@@ -14,6 +16,16 @@ def records() -> Iterator[tuple[Study, Record]]:
     for study in studies().values():
         if study.record_path.is_file():
             yield study, read_record(study.record_path)
+
+
+def finished(folder: Path = BUNDLE) -> Iterator[tuple[Study | Evaluated, Record]]:
+    """What supports a sentence: the evaluation of a folder's checkpoints, and finished records."""
+    evaluated = Evaluated(folder)
+    if (record := evaluated.record()) is not None:
+        yield evaluated, record
+    for study, record in records():
+        if "conclusion" in record:
+            yield study, record
 
 
 def conclusions() -> str:
@@ -37,7 +49,7 @@ def questions() -> str:
     return "\n".join(lines)
 
 
-def table(study: Study, record: Record) -> str:
+def table(study: Study | Evaluated, record: Record) -> str:
     """The rows of a record as CSV."""
     rows = study.rows(record)
     text = io.StringIO()

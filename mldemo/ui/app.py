@@ -21,7 +21,7 @@ from mldemo.store.hub import in_background
 from mldemo.store.manifest import BUNDLE, checkpoint_names, find
 from mldemo.ui.server.api import add_endpoints
 from mldemo.ui.server.live import COMPUTE, Live, Source
-from mldemo.ui.server.opening import links, opening, title
+from mldemo.ui.server.opening import choices, links, opening, title
 from mldemo.ui.server.quota import Decorator, on_borrowed
 from mldemo.ui.server.serve import Page, Served
 from mldemo.ui.tab import Place, Tab, build_tab, defaults_of, on_page, source_of
@@ -67,9 +67,11 @@ def build_app(
     demo.queue(max_size=16, api_open=False)  # open, it would let calls pass by the queue
     defaults = {tab.id: defaults_of(tab) for tab in tabs}
     sources = {tab.id: _source(tab, place, gpu) for tab in tabs}
-    live = Live(sources, defaults, [tab.id for tab in tabs if tab.alone])
-    head = links(learn.facts(place)), opening(tabs[0], TITLE)
-    demo.served = Served(live, tabs[0].id, head, partial(begin, place.device, place.folder))
+    stamps = {tab.id: tab.stamp for tab in tabs if tab.stamp}
+    live = Live(sources, defaults, [tab.id for tab in tabs if tab.alone], stamps)
+    head, now = (links(learn.facts(place)), opening(tabs[0], TITLE)), partial(choices, tabs)
+    started = partial(begin, place.device, place.folder)
+    demo.served = Served(live, tabs[0].id, head, now, started)
     return demo
 
 

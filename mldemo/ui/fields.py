@@ -7,7 +7,7 @@ the page what is allowed (`spec`), so that form, link and server cannot disagree
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from gradio.components import Component
 from mldemo.space.streams import LARGEST_SEED
 from mldemo.ui.terms import TERMS
 
+Options = Sequence[tuple[str, str | int]]  # pairs (label, value)
 LARGEST_EXACT = 2**53 - 1  # whole numbers that JavaScript can hold
 
 
@@ -49,34 +50,40 @@ class Field(ABC):
 
 @dataclass(frozen=True)
 class Choice(Field):
-    """One of a few values: radio buttons, or a menu. `options` are pairs (label, value).
+    """One of a few values: radio buttons, or a menu.
 
     free: the value that leaves the choice to the run, whose head says under the field's name what
     was taken: a link that is copied names that.
+    options: the values, or a function that gives those that there are now.
     """
 
-    options: Sequence[tuple[str, str | int]]
+    options: Options | Callable[[], Options]
     menu: bool = False
     free: str | None = None
 
+    @property
+    def offered(self) -> Options:
+        """The values that there are now."""
+        return self.options() if callable(self.options) else self.options
+
     def read(self, text: str) -> str | int:
         """The option whose value is written like that."""
-        for _, value in self.options:
+        for _, value in self.offered:
             if str(value) == text:
                 return value
-        known = ", ".join(str(value) for _, value in self.options)
+        known = ", ".join(str(value) for _, value in self.offered)
         raise ValueError(f"{self.name} must be one of {known}, got {text[:80]!r}")
 
     def spec(self) -> dict[str, Any]:
         """And the values, with their labels."""
-        labels, values = zip(*self.options, strict=True)
+        labels, values = zip(*self.offered, strict=True)
         free = {} if self.free is None else {"free": self.free}
         return super().spec() | {"values": values, "labels": labels} | free
 
     def component(self, ident: str) -> Component:
         """A menu or radio buttons."""
         kind = gr.Dropdown if self.menu else gr.Radio
-        return kind(list(self.options), value=self.default, label=self.label, elem_id=ident)
+        return kind(list(self.offered), value=self.default, label=self.label, elem_id=ident)
 
 
 @dataclass(frozen=True)

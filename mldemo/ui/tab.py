@@ -8,7 +8,7 @@ tabs.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import metadata
@@ -52,6 +52,7 @@ class Tab:
     aspects: radio buttons beside the fields.
     unseen: what the tab's script adds to a run's query (its `ask`), beside the fields.
     notes: a Markdown page to be read under the tab, folded.
+    stamp: what its records depend on beside the query; equal runs are computed anew if it changes.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Tab:
     aspects: Sequence[Aspect] = ()
     unseen: Sequence[Unseen] = ()
     notes: Path | None = None
+    stamp: Callable[[], Hashable] | None = None
 
 
 def is_public(path: Path) -> bool:

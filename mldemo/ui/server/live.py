@@ -8,7 +8,7 @@ runs computed once (`shared`), an end when the page goes away or stops reading.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import suppress
 
 from starlette.requests import Request
@@ -100,6 +100,7 @@ class Live:
 
     defaults: of each tab's fields; a query that names them is equal to one that does not.
     alone: the tabs whose runs are computed one after the other.
+    stamps: what else the runs of a tab depend on, beside their query (`Tab.stamp`).
     """
 
     def __init__(
@@ -107,8 +108,10 @@ class Live:
         sources: dict[str, Source],
         defaults: Mapping[str, Mapping[str, str]] | None = None,
         alone: Collection[str] = (),
+        stamps: Mapping[str, Callable[[], Hashable]] | None = None,
     ) -> None:
         self.sources, self.defaults, self.alone = sources, defaults or {}, alone
+        self.stamps = stamps or {}
         self.shelf = Shelf(COMPUTE)
 
     def close(self) -> None:
@@ -125,7 +128,8 @@ class Live:
             return Response(f"the query is longer than {LONGEST_QUERY} characters", 414)
         query = dict(request.query_params)
         whole = {**self.defaults.get(tab, {}), **query}
-        key, work = (tab, *sorted(whole.items())), size_of(whole)
+        now = self.stamps[tab]() if tab in self.stamps else None
+        key, work = (tab, now, *sorted(whole.items())), size_of(whole)
         address = request.client.host if request.client else ""
         page = request.headers.get(PAGE_HEADER, "")[:40]
         try:

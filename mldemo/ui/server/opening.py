@@ -10,12 +10,14 @@ import html
 import json
 import os
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mldemo.ui.fields import Choice
 from mldemo.ui.tab import STATIC, UI, Tab, base, spec_of, template
 from mldemo.ui.terms import TERMS
 
@@ -58,6 +60,16 @@ def links(facts: dict[str, str]) -> str:
     return "\n".join([icon, figures, words, *looks, *scripts, *own])
 
 
+def choices(tabs: Sequence[Tab]) -> str:
+    """The options that change while the page is served, as they are now, for `page.js`."""
+    found: dict[str, dict[str, Any]] = {}
+    for tab in tabs:
+        for f in tab.fields:
+            if isinstance(f, Choice) and callable(f.options):
+                found.setdefault(tab.id, {})[f.name] = f.spec()
+    return f'<meta name="md-choices" content="{html.escape(json.dumps(found))}">'
+
+
 def opening(tab: Tab, title: str) -> str:
     """The player of `tab` and its recorded run under a title in HTML; "" without a run."""
     recording = tab.props.get("recording")
@@ -92,13 +104,16 @@ class Head:
     """Middleware that completes the head of the page that gradio answers with.
 
     texts: what is put into every page, and what only into one that asks for nothing but `tab`.
+    now: what else is put into every page, as it is when it is asked for.
     demo: the page, whose `root_path` is known when it is served. Gradio names its files relative
     to the page's own address, which fails at a prefix without a slash at its end; where a prefix
     is known they are named from the root.
     """
 
-    def __init__(self, app: ASGIApp, texts: tuple[str, str], tab: str, demo: Any) -> None:
-        self.app, self.texts, self.tab, self.demo = app, texts, tab, demo
+    def __init__(
+        self, app: ASGIApp, texts: tuple[str, str], now: Callable[[], str], tab: str, demo: Any
+    ) -> None:
+        self.app, self.texts, self.now, self.tab, self.demo = app, texts, now, tab, demo
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on everything but a page; hold a page until it is whole."""
@@ -130,6 +145,6 @@ class Head:
 
     def _completed(self, page: str, query: str, base: str) -> str:
         every, first = self.texts
-        head = f'<base href="{html.escape(base)}">\n{every}\n'
+        head = f'<base href="{html.escape(base)}">\n{every}\n{self.now()}\n'
         head += first if asks_only_for(query, self.tab) else ""
         return re.sub("<base [^>]*>", lambda _: head, page, count=1)

@@ -44,13 +44,14 @@ SHUTDOWN_SECONDS = 1  # what is still being answered then is broken off
 class Served(NamedTuple):
     """What is served beside gradio's page.
 
-    live: the live runs; first, head: what opens, in which tab (`opening.Head`); begin: called
+    live: the live runs; first, head, now: what opens, in which tab (`opening.Head`); begin: called
     once the server listens.
     """
 
     live: Live
     first: str
     head: tuple[str, str]
+    now: Callable[[], str]
     begin: Callable[[], Any]
 
 
@@ -105,7 +106,8 @@ class Page(gr.Blocks):
             Route(f"/mldemo/{version()}/{{path:path}}", _file, name="mldemo-static"),
             Route("/mldemo/live/{tab}", served.live.answer, name="mldemo-live"),
         ]
-        head = Middleware(Head, texts=served.head, tab=served.first, demo=self)
+        opens = {"texts": served.head, "now": served.now, "tab": served.first}
+        head = Middleware(Head, **opens, demo=self)
         refused: dict[Any, Any] = {RequestValidationError: _not_valid}
         refused |= dict.fromkeys((FnIndexInferError, KeyError, TypeError), _no_such_call)
         return {

@@ -1,6 +1,6 @@
 // A plain word on a term. Every button `.md-why` says one, in data-why: while it is pointed at or
 // focused, and after a press until the next. What has `data-term`, a name of the list in terms.py,
-// gets such a button: a heading, a reading, a group of controls.
+// gets such a button: a heading, a reading, a group of controls; `data-more` adds to its words.
 const terms = JSON.parse(document.querySelector('meta[name="md-terms"]')?.content ?? "{}");
 const AWAY = 200; // ms in which the pointer may cross from the button to its words
 const box = document.createElement("div");
@@ -11,10 +11,10 @@ let from = null, held = false, later = 0;
 
 export function explain(root) { // a "?" on each of its terms: behind the words in bold, or at the end
   for (const host of root.querySelectorAll("[data-term]")) {
-    const title = host.querySelector("b"), { name, term } = host.dataset;
+    const title = host.querySelector("b"), { name, term, more } = host.dataset;
     if (host.querySelector(".md-why")) continue;
     const button = why(host, name ?? host.getAttribute("aria-label") ?? (title ?? host).textContent.trim(),
-      terms[term] ?? "");
+      [terms[term], more].filter(Boolean).join(" "));
     title?.after(button);
   }
 }

@@ -9,6 +9,9 @@ import { choose, ids, isFrozen, link, show, shown, tabOf, thaw, turn, write } fr
 const LONGEST = 4000; // of what a tab keeps in the link: two drawings, one of a pinned run
 const named = (spec, list) => Object.fromEntries(spec.fields.map((f, i) => [f.name, list[i]]));
 
+// What a control offers by now, where that changes while the page is served: see opening.py.
+const offered = JSON.parse(document.querySelector('meta[name="md-choices"]')?.content ?? "{}");
+
 export function fromUrl(specs) { // gradio calls this once, with every control as output
   const query = current(), known = specs.map((s) => s.tab), out = [];
   const lessons = query.has("lesson") && known.includes("learn") ? "learn" : null;
@@ -16,9 +19,9 @@ export function fromUrl(specs) { // gradio calls this once, with every control a
   choose(active);
   for (const spec of specs) {
     const tab = tabOf(spec.tab);
-    tab.fields = spec.fields;
+    tab.fields = spec.fields.map((field) => ({ ...field, ...offered[spec.tab]?.[field.name] }));
     tab.title = spec.title;
-    for (const field of spec.fields) {
+    for (const field of tab.fields) {
       let value = field.default;
       if (spec.tab === active && query.has(field.name)) {
         const found = read(field, query.get(field.name));
@@ -28,7 +31,8 @@ export function fromUrl(specs) { // gradio calls this once, with every control a
         else { value = found; tab.fresh = true; } // fresh: run when it is mounted
       }
       tab.values[field.name] = value;
-      out.push(value);
+      out.push(offered[spec.tab]?.[field.name] ? { __type__: "update", value, // gradio's own word
+        choices: field.labels.map((label, i) => [label, field.values[i]]) } : value);
     }
     const names = new Set([...spec.fields.map((f) => f.name), ...GLOBAL, "tab"]);
     if (spec.tab === active)

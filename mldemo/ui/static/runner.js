@@ -2,6 +2,7 @@
 import { Player, still } from "./player.js";
 import { records } from "./stream.js";
 import { played } from "./controls.js";
+import { make } from "./dom.js";
 import { sharing } from "./sharing.js";
 import { text } from "./fields.js";
 
@@ -23,10 +24,14 @@ export class Runner {
     if (Number.isInteger(step) && step >= 0) this.#target = step;
   }
   put(name, words) { this.player.put(name, words); }
-  alert(words) {
+  alert(words, again = false) { // again: with a button that asks for the same once more
     const box = this.player.$("alert");
     box.textContent = words;
     box.hidden = !words;
+    if (!again) return;
+    const button = make("button", box, "md-again", "Try again");
+    button.type = "button";
+    button.addEventListener("click", () => this.start(this.values));
   }
   set state(state) {
     this.root.dataset.state = state;
@@ -84,15 +89,20 @@ export class Runner {
     } catch (error) {
       if (this.#run !== control) return;
       if (error.name === "AbortError") this.#over(this.state === "running" ? "stopped" : "idle");
+      else if (error.refused) this.#refused(error.message, control);
       else this.#failed(mode === "live" ? String(error.message ?? error)
         : "There is no recording here. Press Start to compute one live.");
     } finally {
       if (this.#run === control) this.#run = null;
     }
   }
-  #failed(words) {
-    this.alert(words);
+  #failed(words, again = false) {
+    this.alert(words, again);
     this.#over(this.state === "running" ? "stopped" : "failed");
+  }
+  #refused(words, run) { // there was no place for it; there may be one soon
+    this.#failed(words, true);
+    this.#meanwhile(run);
   }
   #receive(record, mode, id) {
     if (record.kind === "line") return this.#wait(record, this.#run);
@@ -104,25 +114,30 @@ export class Runner {
     } else if (record.kind === "end") this.#over("finished");
     else this.tab.record?.(record);
   }
-  async #wait({ place, seconds }, run) { // if nothing is shown yet, what is recorded moves meanwhile
+  #wait({ place, seconds }, run) {
     const about = seconds < 1 ? "less than 1 s" : `about ${Math.round(seconds)} s`;
     this.put("mode", `waiting: number ${place} in line, ${about}`);
+    this.#meanwhile(run);
+  }
+  async #meanwhile(run) { // if nothing is shown yet, what is recorded moves until a run begins
     const { recording } = this.spec.props, { player } = this;
     if (!recording || player.head || this.#filled === run) return;
     this.#filled = run;
     try {
       for await (const record of records(new URL(recording, import.meta.url), run.signal)) {
-        if (this.#run !== run || this.state !== "waiting") return;
+        if (this.#filled !== run) return;
         if (record.kind === "head") {
           this.root.dataset.mode = "prerecorded";
           player.begin(record, { target: still.matches ? Infinity : null, whole: this.tab.whole });
           this.tab.begin?.(record);
+          this.labels();
         } else if (record.kind === "frame") player.push(record);
       }
       player.end();
     } catch { /* the run itself says what is wrong */ }
   }
   #begin(head, mode, id) {
+    this.#filled = null;
     if (!head.track) {
       this.#arrived = [0, 0, 0];
       this.#ms = [];

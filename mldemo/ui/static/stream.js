@@ -38,7 +38,10 @@ class Bytes { // what has arrived and is not yet read
 export async function* records(url, signal) {
   const recorded = url.pathname.endsWith(".bin"), headers = recorded ? {} : { "X-Page": PAGE };
   const answer = await fetch(url, { signal, headers });
-  if (!answer.ok) throw Error((await answer.text()).slice(0, 400) || answer.statusText);
+  if (!answer.ok) { // 503: there is no place now
+    const words = (await answer.text()).slice(0, 400) || answer.statusText;
+    throw Object.assign(Error(words), { refused: answer.status === 503 });
+  }
   const reader = answer.body.getReader(), bytes = new Bytes();
   let need = null, begun = !recorded;
   for (;;) {

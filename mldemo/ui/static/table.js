@@ -1,10 +1,11 @@
 // A table's caption, heads and rows; the first cell of a row is its name. What has a term is
-// [words, term].
+// [words, term], or [words, term, more] if there is more to be said than that: see explain.js.
 export function table(box, caption, head, body) {
   const cells = (tag, list) => list.map((v, i) => {
-    const cell = document.createElement(i || tag === "th" ? tag : "th"), [words, term] = [v].flat();
+    const cell = document.createElement(i || tag === "th" ? tag : "th"), [words, term, more] = [v].flat();
     if (cell.tagName === "TH") cell.scope = tag === "th" ? "col" : "row";
     if (term) cell.dataset.term = term;
+    if (more) cell.dataset.more = more;
     cell.textContent = words;
     return cell;
   });

@@ -60,13 +60,15 @@ export function create({ root, player, spec, view, runner }) {
     : Number.isInteger(v) ? String(v) : Math.abs(v) >= 1e-3 && Math.abs(v) < 1e5
       ? String(Number(v.toPrecision(4))) : v.toExponential(2)).replace("-", "−");
   function words() {
-    const mine = head.every.find((one) => one.name === head.study), { machine, versions } = head.record;
+    const mine = head.every.find((one) => one.name === head.study);
+    const { machine, versions, cpu_seconds: spent } = head.made; // an evaluation keeps none of them
     const put = { "record-state": mine.said, supported: mine.conclusion, "made-by": head.command,
-      date: head.record.date, spent: seconds(head.seconds),
+      date: head.record.date, spent: spent ? seconds(spent) : "",
       seeds: head.record.seeds.join(", ") + (head.why ? ` (${head.why})` : ""),
-      machine: `${machine.processor}, ${machine.system}, ${machine.threads} thread${machine.threads > 1 ? "s" : ""}; `
-        + Object.entries(versions).map((pair) => pair.join(" ")).join(", ") };
+      machine: !machine ? "" : `${machine.processor}, ${machine.system}, ${machine.threads} thread`
+        + `${machine.threads > 1 ? "s" : ""}; ${Object.entries(versions).map((pair) => pair.join(" ")).join(", ")}` };
     for (const [name, text] of Object.entries(put)) $(name).textContent = text;
+    for (const dd of root.querySelectorAll(".md-made dd")) dd.parentElement.hidden = !dd.textContent;
     root.dataset.record = mine.state;
     plot.setAttribute("aria-label", `${head.question} ${mine.conclusion} The numbers are in the table.`);
     const link = $("shown-in");

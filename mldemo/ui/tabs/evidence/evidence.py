@@ -1,8 +1,10 @@
 """Evidence: what was measured, how far it can be relied on, and the command that repeats it."""
 
 from collections.abc import Iterator
+from functools import lru_cache, partial
 from typing import Any
 
+from mldemo.studies.evaluated import ROWS, Evaluated
 from mldemo.studies.study import RECORDS, read_record
 from mldemo.ui.fields import Choice
 from mldemo.ui.programs import program
@@ -12,23 +14,38 @@ from mldemo.ui.wire import END, Record, frame_record
 
 STATES = {
     "current": "of today's code",
+    "of these files": "of these checkpoints",
     "stale": "stale: other code than today's",
 }
 BARS = {"none": 0.0, "1 sd": 1.0, "2 sd": 2.0}
 AXES = (("as the study draws it", "own"), ("linear", "linear"), ("logarithmic", "log"))
 
 
-def questions() -> list[tuple[str, str]]:
-    """(question, name) of every finished record; no study is loaded for it."""
+def stamp(place: Place) -> tuple[tuple[str, int], ...]:
+    """What is there to be shown: another value once a record is written or made anew."""
+    paths = [*sorted(RECORDS.glob("*.json")), ROWS, place.folder / "manifest.json"]
+    return tuple((p.as_posix(), p.stat().st_mtime_ns) for p in paths if p.is_file())
+
+
+def questions(place: Place) -> list[tuple[str, str]]:
+    """(question, name) of whatever is finished now; no study is loaded for it."""
+    return _questions(place, stamp(place))
+
+
+@lru_cache(maxsize=2)
+def _questions(place: Place, _: tuple[tuple[str, int], ...]) -> list[tuple[str, str]]:
     found = [(path.stem, read_record(path)) for path in sorted(RECORDS.glob("*.json"))]
-    return [(record["question"], name) for name, record in found if "conclusion" in record]
+    studied = [(record["question"], name) for name, record in found if "conclusion" in record]
+    evaluated = Evaluated(place.folder)
+    own = [(evaluated.question, evaluated.name)] if evaluated.record() else []
+    return own + studied
 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     """One record with its figure and table, and a line on every other."""
-    from mldemo.studies.report import records, table
+    from mldemo.studies.report import finished, table
 
-    found = {study.name: (study, record) for study, record in records() if "conclusion" in record}
+    found = {study.name: (study, record) for study, record in finished(place.folder)}
     study, record = found[values["study"]]
     drawn = study.figure(record)
     if values["y"] != "own":
@@ -46,8 +63,8 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
             "steps": 0,
             "device": "cpu",
             "question": study.question,
-            "record": {key: record[key] for key in ("date", "seeds", "machine", "versions")},
-            "seconds": record["cpu_seconds"],
+            "record": {key: record[key] for key in ("date", "seeds")},
+            "made": {key: record.get(key) for key in ("machine", "versions", "cpu_seconds")},
             "why": study.why_fewer_seeds,
             "command": record["command"],
             "python": reading(study),
@@ -82,18 +99,17 @@ def reading(study: Any) -> str:
     """A program that reads the record and writes its figure as a page."""
     return program(
         f"""\
-study = {type(study).__name__}()
-record = read_record(study.record_path)
+found = {{study.name: (study, record) for study, record in finished()}}
+study, record = found[{study.name!r}]
 print(record["conclusion"])
 study.figure(record).write_html("{study.name}.html")
 """,
-        ("mldemo.studies.study", type(study).__module__),
+        ("mldemo.studies.report",),
     )
 
 
 def tab(place: Place) -> Tab:
     """The tab; whatever has a record is there."""
-    options = questions()
     return Tab(
         id="evidence",
         title="Evidence",
@@ -101,8 +117,8 @@ def tab(place: Place) -> Tab:
             Choice(
                 "study",
                 "Question",
-                options[0][1],
-                options,
+                questions(place)[0][1],
+                partial(questions, place),
                 why=TERMS["question"],
             ),
             Choice(
@@ -126,4 +142,5 @@ def tab(place: Place) -> Tab:
         props={"plotly": f"{base()}{next(name for name in LIBRARIES)}"},
         eager=True,
         start="Show",
+        stamp=partial(stamp, place),
     )

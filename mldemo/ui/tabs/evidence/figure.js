@@ -9,6 +9,7 @@ export function dressed(figure, ink, { width, height, shown }) {
   const data = figure.data.map((trace) => {
     const color = ink[INKS[trace.meta % INKS.length]], error_y = { ...trace.error_y, color };
     return { ...trace, visible: shown(trace.name), line: { ...trace.line, color },
+      ...(trace.fill && { fillcolor: color + "38" }), // a band: see through it
       marker: { ...trace.marker, color }, error_y: trace.error_y && error_y };
   });
   const suffixes = Object.keys(layout).filter((key) => /^xaxis\d*$/.test(key)).map((key) => key.slice(5));

@@ -99,7 +99,7 @@ export function create({ root, player, spec, view }) {
     };
     table($("cost"), `Recorded: digits' mean and spectrum, ${setting.prior.name} prior, ${setting.resolution}². `
       + "CPU seconds: the checkpoint's network, 16 images, one thread",
-      ["sampler", ...samplers.map(([, s]) => s.label)],
+      [["sampler", "sampler"], ...samplers.map(([, s]) => [s.label, "one-sampler", s.said])],
       [
         [["order", "order"], (s) => s.order],
         [["slope W₂", "slope-w2"], (s) => signed(s.gaussian_slope.slope)],

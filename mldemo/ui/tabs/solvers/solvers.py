@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from mldemo.diffusion.steps import SAMPLERS
+from mldemo.diffusion.steps import SAMPLERS, Sampler
 from mldemo.request import SCORES, Request
 from mldemo.space.priors import PRIORS
 from mldemo.studies.solvers import (
@@ -46,6 +46,7 @@ def recorded() -> dict[str, Any] | None:
         ]
         samplers[name] = {
             "label": sampler.label,
+            "said": described(sampler),
             "order": sampler.order,
             "gaussian": exact,
             "gaussian_slope": tail(exact, "to_limit", 40),
@@ -62,6 +63,16 @@ def recorded() -> dict[str, Any] | None:
     ]
     discretisation = {"levels": levels, "rows": rows}
     return {"setting": asked, "samplers": samplers, "discretisation": discretisation}
+
+
+def described(sampler: Sampler) -> str:
+    """What a sampler says of itself, in sentences."""
+    calls = sampler.calls_per_step
+    noise = "new noise in every step" if sampler.stochastic else "no noise after the start"
+    return (
+        f"{sampler.label}: order {sampler.order}, {calls} call{'s' * (calls > 1)} of the network "
+        f"a step, {noise}. {sampler.source}."
+    )
 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:

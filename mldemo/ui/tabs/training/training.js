@@ -29,11 +29,14 @@ export function create({ root, player, spec, view, runner }) {
     },
     moving: () => player.heads.map((_, track) => curve(track)),
     over: (c, chart) => {
-      const to = frames(0).find(({ readings: r }) => r.level === Number(player.head.levels.at(-1)));
+      const finest = player.head.levels.at(-1), { box, ratio, size } = chart;
+      const to = frames(0).find(({ readings: r }) => r.level === Number(finest));
       if (to?.step > 0) { // where the first lane went on to the finest grid
         const x = chart.X(to.readings.seconds);
-        c.fillStyle = player.ink.grid;
-        c.fillRect(x, chart.box.t, chart.ratio, chart.box.b - chart.box.t);
+        c.fillStyle = player.ink.ink;
+        c.fillRect(x, box.t, ratio, box.b - box.t);
+        Object.assign(c, { font: `${size}px ${player.ink.font}`, textAlign: "left", textBaseline: "top" });
+        c.fillText(`→ ${finest}²`, x + 0.4 * size, box.t + 0.3 * size);
       }
       player.heads.forEach((_, track) => {
         const [x, y] = curve(track).points.at(-1) ?? [];
@@ -70,6 +73,11 @@ export function create({ root, player, spec, view, runner }) {
   };
   const cells = new Map(); // a row's two cells, so that a frame changes words alone
   const table = $("lanes"), heading = document.createElement("tr");
+  heading.append(cell("td", ""), ...[["coarse to fine", "lane-coarse"], ["fine only", "lane-fine"]].map(([name, term]) => {
+    const head = cell("th", name, "col");
+    head.dataset.term = term;
+    return head;
+  }));
   table.tHead.append(heading);
   for (const [name, term] of ROWS) {
     const line = document.createElement("tr"), both = [cell("td", "–"), cell("td", "–")];
@@ -90,7 +98,7 @@ export function create({ root, player, spec, view, runner }) {
     const [winner, loser] = a < b ? ["Coarse to fine", "fine only"] : ["Fine only", "coarse to fine"];
     const says = a < b ? said : `${percent(b)} against ${percent(a)} of the filter's error`;
     return `${winner} won: after ${spent} its error on unseen ${player.head.levels.at(-1)}² images is `
-      + `${(100 * gap).toFixed(0)} % below that of ${loser} (${says}).`;
+      + `${(100 * (1 - Math.min(a, b) / Math.max(a, b))).toFixed(0)} % below that of ${loser} (${says}).`;
   }
   player.add({ draw() {
     for (const track of [0, 1]) {
@@ -146,7 +154,6 @@ export function create({ root, player, spec, view, runner }) {
     },
     words: (h) => {
       const titles = player.heads.map((head) => head.plan.map(([n]) => n + "²").join(" → "));
-      heading.replaceChildren(cell("td", ""), ...player.heads.map((head) => cell("th", head.title, "col")));
       table.caption.textContent = `${h.learns}; ${Math.round(h.weights / 1000)} thousand weights, batch ${h.batch}, `
         + `seed ${h.seed}, at the playhead`;
       return [titles.join(" beside "), h.prior + " prior", `${h.budget} CPU seconds each`, "seed " + h.seed];

@@ -1,0 +1,151 @@
+"""The evaluations of the shipped checkpoints, read as a study's record is read.
+
+`evaluate` measures them and keeps one row for each checkpoint, prior, level and guidance in
+`evaluation.json`. A row is of one file by its sha256: one of another file is not shown.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mldemo.data.sets import Mnist
+from mldemo.metrics.zoo import Records
+from mldemo.request import GUIDANCE
+from mldemo.store.manifest import BUNDLE
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+ROWS = Path(__file__).parent / "evaluation.json"
+# column of the table -> metric; each has a floor
+METRICS = {
+    "FID": "fid",
+    "FID, second judge": "fid_second",
+    "precision": "precision",
+    "recall": "recall",
+    "Vendi": "vendi_features",
+}
+Record = dict[str, Any]
+
+
+class Evaluated:
+    """How good the samples of a bundle's checkpoints are, on digits and on the reported part."""
+
+    name = "evaluation"
+    question = "How good are the images of the shipped checkpoints?"
+    link = "tab=watch&n=64&count=16&steps=20"
+    why_fewer_seeds = "one draw of so many samples; the floor has five"
+    seeds = (0,)
+
+    def __init__(self, folder: Path = BUNDLE) -> None:
+        self.folder = folder
+
+    def record(self) -> Record | None:
+        """The rows with their origin and the sentence that they support; None without rows."""
+        try:
+            found = Records(ROWS).of_files(self.folder)
+        except ValueError:  # no bundle, or no file
+            return None
+        rows = [row for row in found if (row["data"], row["part"]) == (Mnist.name, "test")]
+        if not rows:
+            return None
+        dates = [row["date"] for row in rows if "date" in row]
+        command = "python -m mldemo evaluate --all --data mnist --json"
+        record = {
+            "question": self.question,
+            "command": f"{command} mldemo/studies/{ROWS.name}",
+            "date": max(dates, default="unknown"),
+            "seeds": sorted({row["seed"] for row in rows}),
+            "evaluations": rows,
+        }
+        return record | {"conclusion": self.conclusion(record)}
+
+    def state(self, record: Record) -> str:
+        """Rows of other files are left out, so what is there is of these."""
+        return "of these files"
+
+    def conclusion(self, record: Record) -> str:
+        """The range of the FID by guidance beside the floor, and how near training images are."""
+        rows = self.rows(record)
+        parts = []
+        for g in sorted({row["guidance"] for row in rows}):
+            found = [row["FID"] for row in rows if row["guidance"] == g]
+            how = {1.0: " (as trained)", GUIDANCE: " (the default)"}.get(g, "")
+            parts.append(f"{min(found):.1f} to {max(found):.1f} at g = {g:g}{how}")
+        floors = [row["FID, floor"] for row in rows]
+        best = min(rows, key=lambda row: row["FID"])
+        least = min(row["nearest"] for row in rows)
+        nearer = "no nearer" if least >= 1 else f"down to {least:.2f} times as far"
+        return (
+            f"FID {' and '.join(parts)}, where unseen digits have {min(floors):.1f} to "
+            f"{max(floors):.1f}; the lowest with the {best['prior']} prior at {best['level']}². "
+            f"Samples are {nearer} to training images than test images are."
+        )
+
+    def rows(self, record: Record) -> list[Record]:
+        """A row per checkpoint, prior, level and guidance, each metric beside its floor."""
+        out = []
+        for row in record["evaluations"]:
+            made = {"checkpoint": row["checkpoint"], "prior": row["prior"]}
+            made |= {"level": row["resolution"], "guidance": row["guidance"]}
+            made |= {"samples": row["count"]}
+            for column, name in METRICS.items():
+                made |= {column: row["metrics"][name], f"{column}, floor": row["floor"][name]}
+                if name == "fid":
+                    made |= {"FID, floor sd": row["floor_sd"][name]}
+            out.append(made | {"nearest": row["nearest"]["ratio"]})
+        return out
+
+    def figure(self, record: Record) -> "Figure":
+        """FID against the level, a line per prior, the floor as a band; a panel per guidance."""
+        from mldemo.studies.figures import line, panels
+
+        rows = self.rows(record)
+        levels = sorted({row["level"] for row in rows})
+        weights = sorted({row["guidance"] for row in rows})
+        several = len({row["checkpoint"] for row in rows}) > 1
+        figure = panels(*(f"FID at guidance {g:g}" for g in weights), x="level N", log="x")
+        for panel, g in enumerate(weights, 1):
+            lines: dict[str, list[Record]] = {}
+            for row in rows:
+                if row["guidance"] == g:
+                    name = f"{row['checkpoint']}, {row['prior']}" if several else row["prior"]
+                    lines.setdefault(name, []).append(row)
+            for name, found in lines.items():
+                line(figure, panel, name, *_columns(found, "level", "FID"))
+            floor = {row["level"]: row for row in rows if row["guidance"] == g}
+            x, y, sd = _columns(
+                [floor[n] for n in levels if n in floor], "level", "FID, floor", "FID, floor sd"
+            )
+            line(figure, panel, "unseen digits (floor)", x, y, sd)
+            _band(figure, panel, x, y, sd)
+        figure.update_xaxes(tickvals=levels, ticktext=[f"{n}²" for n in levels])
+        figure.update_yaxes(matches="y")  # the panels are compared with one another
+        return figure
+
+
+def _columns(rows: list[Record], *names: str) -> list[list[float]]:
+    """The values of some columns, in the order of the levels."""
+    rows = sorted(rows, key=lambda row: row["level"])
+    return [[row[name] for row in rows] for name in names]
+
+
+def _band(figure: "Figure", panel: int, x: list[float], y: list[float], sd: list[float]) -> None:
+    """Mean ± standard deviation around the last line of the figure, of its name and colour."""
+    drawn: Any = figure.data
+    last = drawn[-1]
+    bounds = [v + s for v, s in zip(y, sd, strict=True)]
+    bounds += [v - s for v, s in reversed([*zip(y, sd, strict=True)])]
+    figure.add_scatter(
+        x=[*x, *reversed(x)],
+        y=bounds,
+        fill="toself",
+        mode="lines",
+        line={"color": last.line.color, "width": 0},
+        hoverinfo="skip",
+        name=last.name,
+        legendgroup=last.name,
+        showlegend=False,
+        meta=last.meta,
+        row=1,
+        col=panel,
+    )
