@@ -7,7 +7,7 @@ const STOPS = [ // what is pointed at, within the page, and what is said if it h
   ["#tab-watch .md-bar", "The playhead. Pictures and charts stand at the same step; play, pause or drag it, in your browser alone. Space and the arrow keys do the same."],
   ["#tab-watch figure:has(.md-s)"], ["#tab-watch figure:has(.md-map)"],
   ["#watch-n"], ["#watch-prior"], ["#watch-seed-row"],
-  ["button[data-tab-id=learn]", "Eight questions about what you have seen: guess, try, read the answer."],
+  ["button[data-tab-id=learn]", "Questions about what you have seen: guess, try, read the answer."],
 ];
 const box = document.createElement("div");
 Object.assign(box, { className: "md-player md-why-box md-tour-box", popover: "manual", tabIndex: -1 });
