@@ -145,6 +145,7 @@ def _band(figure: "Figure", panel: int, x: list[float], y: list[float], sd: list
         name=last.name,
         legendgroup=last.name,
         showlegend=False,
+        visible=True,
         meta=last.meta,
         row=1,
         col=panel,
