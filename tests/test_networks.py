@@ -20,6 +20,7 @@ from mldemo.space import spectral
 RECORDS = {
     "ushaped": {"kind": "ushaped", "width": 8, "modes": 3, "depth": 2, "core_widths": (8, 16, 16)},
     "fno": {"kind": "fno", "width": 8, "modes": 3, "depth": 2},
+    "wavelet": {"kind": "wavelet", "width": 8, "scales": 2, "depth": 2},
 }
 each_network = pytest.mark.parametrize("kind", list(RECORDS))
 
@@ -125,9 +126,9 @@ def test_spectral_convolution_is_one_operator(coarse: int, fine: int) -> None:
 
 
 class SkippedLayer(nn.Module):
-    """A spectral convolution and the skip that it adds, as one module."""
+    """A layer and the skip that it adds, as one module."""
 
-    def __init__(self, layer: SpectralConvolution, skip: nn.Conv2d) -> None:
+    def __init__(self, layer: nn.Module, skip: nn.Conv2d) -> None:
         super().__init__()
         self.layer, self.skip = layer, skip
 
@@ -362,6 +363,7 @@ def test_fresh_networks_can_learn(kind: str) -> None:
         ({"kind": "ushaped", "core_grid": "16"}, "core_grid must be a whole .*, got '16'"),
         ({"kind": "ushaped", "core_widths": [12]}, r"core_widths must be .* 1024, got \[12\]"),
         ({"kind": "unet", "widths": 8}, "widths must be one to four multiples of 8 .*, got 8"),
+        ({"kind": "wavelet", "scales": 7}, "scales must be a whole .* from 1 to 6, got 7"),
         ({"kind": "fno", "width": 1024, "modes": 127}, "may have 100000000 weights, .* 273864373"),
     ],
 )

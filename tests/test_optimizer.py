@@ -146,7 +146,9 @@ def test_a_parameter_without_gradient_stays() -> None:
     assert torch.equal(still, before)
 
 
-@pytest.mark.parametrize("record", [RECORD, {"kind": "unet", "widths": (8, 16)}])
+@pytest.mark.parametrize(
+    "record", [RECORD, {"kind": "unet", "widths": (8, 16)}, {"kind": "wavelet", "width": 8}]
+)
 def test_the_state_comes_back_bit_for_bit(record: dict) -> None:
     """Three steps, state handed over (contiguous, as files hold it), three more: like six."""
     network, optimizer = fresh(record)

@@ -15,6 +15,7 @@ import torch
 
 from mldemo.data.sets import IdxFolder
 from mldemo.diffusion.sde import END, FIRST
+from mldemo.networks import NETWORKS
 from mldemo.space.priors import Bessel, Laplacian, Standard
 from mldemo.space.spectral import multiplicity, resample, shift, to_modes
 from mldemo.store.checkpoints import load_checkpoint
@@ -331,7 +332,7 @@ def test_loss_log_leaves_rehearsal_out(tmp_path: Path) -> None:
     assert told == [(3, 16, 3), (7, 32, 12), (9, 32, 11)]
 
 
-@pytest.mark.parametrize("kind", ["fno", "unet", "ushaped"])
+@pytest.mark.parametrize("kind", list(NETWORKS))
 def test_training_goes_on_after_inference(kind: str) -> None:
     """Whatever is kept from a first call in inference mode serves a backward pass."""
     program = f"""

@@ -10,17 +10,20 @@ from mldemo.networks.fno import FourierNeuralOperator
 from mldemo.networks.spectral_convolution import SpectralConvolution
 from mldemo.networks.unet import UNet
 from mldemo.networks.ushaped import UShapedOperator
+from mldemo.networks.wavelet import WaveletNeuralOperator
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "fno": FourierNeuralOperator,
     "ushaped": UShapedOperator,
     "unet": UNet,
+    "wavelet": WaveletNeuralOperator,
 }
 # What a record may ask for. Records come from files, and are checked before memory is taken.
 RANGES = {
     "width": (1, 1024),
     "modes": (0, 127),
     "depth": (0, 64),
+    "scales": (1, 6),
     "core_grid": (1, 256),
     "core_patch": (1, 16),
     "core_widths": (8, 1024),
@@ -91,6 +94,7 @@ __all__ = [
     "SpectralConvolution",
     "UNet",
     "UShapedOperator",
+    "WaveletNeuralOperator",
     "build_network",
     "complete_record",
 ]

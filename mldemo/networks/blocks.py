@@ -83,15 +83,16 @@ class Modulation(nn.Module):
         return y
 
 
-class FourierBlock(nn.Module):
-    """h + B silu(FiLM(Kh + Ah, e)): a Fourier layer modulated by the noise, with a skip around it.
+class OperatorBlock(nn.Module):
+    """h + B silu(FiLM(Kh + Ah, e)): a linear operator, modulated by the noise, a skip around it.
 
-    K is a spectral convolution, A and B act on channels point by point (1x1 convolutions).
+    K, called as K(h, skip=A), gives Kh + Ah; A and B act on channels point by point (1x1
+    convolutions).
     """
 
-    def __init__(self, channels: int, modes: int, features: int) -> None:
+    def __init__(self, convolution: nn.Module, channels: int, features: int) -> None:
         super().__init__()
-        self.convolution = SpectralConvolution(channels, channels, 2 * modes + 1)
+        self.convolution = convolution
         self.skip = nn.Conv2d(channels, channels, 1)
         self.modulation = Modulation(features, channels)
         self.outer = nn.Conv2d(channels, channels, 1)
@@ -100,6 +101,14 @@ class FourierBlock(nn.Module):
         """(B, C, N, N) at any N -> the same shape."""
         g = self.modulation(self.convolution(h, skip=self.skip), embedding)
         return self.outer(g).add_(h)  # in place: half a pass over the field less
+
+
+class FourierBlock(OperatorBlock):
+    """The block whose K is a spectral convolution on |k|∞ ≤ `modes`."""
+
+    def __init__(self, channels: int, modes: int, features: int) -> None:
+        convolution = SpectralConvolution(channels, channels, 2 * modes + 1)
+        super().__init__(convolution, channels, features)
 
 
 @constant

@@ -164,12 +164,19 @@ def _interpolation(source: int, target: int, dtype: torch.dtype, device: torch.d
     return ((1 + 2 * phase.cos().sum(-1)) / source).to(device=device, dtype=dtype)
 
 
+def on_both_axes(matrix: Tensor, x: Tensor, added: Tensor | None = None) -> Tensor:
+    """A (M, N) matrix along either axis of a field, (B, C, N, N) -> (B, C, M, M), channels-last.
+
+    Plus a field if there is one, which may be overwritten.
+    """
+    b, c, n, _ = x.shape
+    y = matrix.expand(b, -1, -1).bmm(x.permute(0, 2, 3, 1).reshape(b, n, n * c))
+    return _product(matrix, y.view(-1, n, c), b, added)
+
+
 def resample_features(x: Tensor, resolution: int, added: Tensor | None = None) -> Tensor:
     """`mldemo.space.spectral.resample` as two real matrix products, plus a field if there is one.
 
     Quick for many channels. The answer is channels-last; `added` may be overwritten.
     """
-    b, c, n, _ = x.shape
-    matrix = _interpolation(n, resolution, x.dtype, x.device)
-    y = matrix.expand(b, -1, -1).bmm(x.permute(0, 2, 3, 1).reshape(b, n, n * c))
-    return _product(matrix, y.view(-1, n, c), b, added)
+    return on_both_axes(_interpolation(x.shape[-1], resolution, x.dtype, x.device), x, added)
