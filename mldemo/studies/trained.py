@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mldemo.data.sets import DataSet
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.denoiser import Denoiser
 from mldemo.diffusion.samplers import sample
@@ -37,12 +38,22 @@ SMALL: dict[str, Any] = {
     "depth": 1,
     "core_widths": (8,),
 }
+SMALL_OF: dict[str, dict[str, Any]] = {
+    "fno": {"kind": "fno", "width": 8, "modes": 3, "depth": 1},
+    "ushaped": SMALL,
+    "unet": {"kind": "unet", "widths": (8,)},
+    "wavelet": {"kind": "wavelet", "width": 8, "scales": 2, "depth": 1},
+}
 
 
 @lru_cache(maxsize=2)
 def fields(quick: bool) -> tuple[Tensor, Tensor]:
+    """Fields of `data_of` to train on and held-out ones, at 64."""
+    return parts_of(data_of(quick), quick)
+
+
+def parts_of(source: DataSet, quick: bool) -> tuple[Tensor, Tensor]:
     """Fields to train on and held-out fields, at 64."""
-    source = data_of(quick)
     counts = (48, 8) if quick else (TRAIN, HELD_OUT)
     parts = zip(("train", "validation"), counts, strict=True)
     train, held_out = (source.fields(part, first=count) for part, count in parts)
@@ -79,17 +90,25 @@ def validation_loss(run: Training, held_out: Tensor, level: int) -> float:
 
 def band_errors(run: Training, held_out: Tensor, level: int) -> list[float]:
     """E‖P_b(D(x_t, t) - x_0)‖² for each of `bands(level)`, with the same noise and times."""
-    denoiser, (times, _) = run.averaged(), _fixed(len(held_out), level)
-    clean, gaps = resample(held_out, level), []
-    noisy = diffuse(
-        denoiser.schedule, clean, denoiser.prior.draw(0, range(len(clean)), level), times
-    )
-    with torch.inference_mode():
-        for x, y, t in zip(*(v.split(CHUNK) for v in (clean, noisy, times)), strict=True):
-            gaps.append(to_modes(denoiser(y, t) - x))
-    power = multiplicity(level) * torch.cat(gaps).abs().double().square().mean((0, 1))
+    gaps = to_modes(denoising_gaps(run.averaged(), held_out, level))
+    power = multiplicity(level) * gaps.abs().double().square().mean((0, 1))
     r = radius(level)
     return [float(power[(r >= low) & (r < high)].sum()) for low, high in bands(level)]
+
+
+def noised(denoiser: Denoiser, held_out: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x_0, x_t and t on a level, with noise and times that are the same for every run."""
+    times, _ = _fixed(len(held_out), level)
+    clean = resample(held_out, level)
+    noise = denoiser.prior.draw(0, range(len(clean)), level)
+    return clean, diffuse(denoiser.schedule, clean, noise, times), times
+
+
+def denoising_gaps(denoiser: Denoiser, held_out: Tensor, level: int) -> Tensor:
+    """D(x_t, t) - x_0 on a level, (B, 1, N, N), of `noised` fields."""
+    parts = (v.split(CHUNK) for v in noised(denoiser, held_out, level))
+    with torch.inference_mode():
+        return torch.cat([denoiser(y, t) - x for x, y, t in zip(*parts, strict=True)])
 
 
 def bands(level: int) -> list[tuple[float, float]]:

@@ -13,12 +13,20 @@ that of each level's own highest octave.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from mldemo.diffusion.denoiser import Denoiser
 from mldemo.studies.plain import PlainDenoiser
 from mldemo.studies.study import Cells, Record, Study, spread, values
-from mldemo.studies.trained import SMALL, evaluated, fields, prior_of, samples, step_costs, trained
+from mldemo.studies.trained import (
+    SMALL_OF,
+    evaluated,
+    fields,
+    prior_of,
+    samples,
+    step_costs,
+    trained,
+)
 from mldemo.training.plan import Plan
 
 if TYPE_CHECKING:
@@ -29,13 +37,7 @@ TRAINED, LEVELS = 16, (16, 32, 64, 128)
 PLAIN = "plain FNO"
 KINDS = {PLAIN: "fno", "FNO": "fno", "U-shaped operator": "ushaped", "U-Net": "unet"}
 PRIORS = ("standard", "bessel")
-TINY_FNO = {"kind": "fno", "width": 8, "modes": 3, "depth": 1}
-QUICK: dict[str, dict[str, Any]] = {
-    PLAIN: TINY_FNO,
-    "FNO": TINY_FNO,
-    "U-shaped operator": SMALL,
-    "U-Net": {"kind": "unet", "widths": (8,)},
-}
+QUICK = {name: SMALL_OF[kind] for name, kind in KINDS.items()}
 
 
 class ZeroShot(Study):
