@@ -257,4 +257,5 @@ def _named(levels: dict[str, list[int]]) -> str:
 
 
 def _pm(row: Record) -> str:
-    return f"{row['edges']:.4f} ± {row['edges, sd']:.4f}"
+    deviation = "" if row["network"] == FILTER else f" ± {row['edges, sd']:.4f}"
+    return f"{row['edges']:.4f}{deviation}"
