@@ -1,5 +1,6 @@
 """Layers and operators, compared with neuralop, dense sums, and themselves on other grids."""
 
+import json
 import math
 import resource
 from typing import Any
@@ -12,7 +13,7 @@ from neuralop.models import FNO
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mldemo.networks import SpectralConvolution, build_network
+from mldemo.networks import NETWORKS, SpectralConvolution, build_network, complete_record
 from mldemo.networks.blocks import CONDITIONS, FIELDS, coordinates
 from mldemo.networks.channels_last import resample_features
 from mldemo.space import spectral
@@ -348,6 +349,14 @@ def test_fresh_networks_can_learn(kind: str) -> None:
         optimizer.step()
     silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not silent
+
+
+@pytest.mark.parametrize("kind", list(NETWORKS))
+def test_a_complete_record_is_what_json_brings_back(kind: str) -> None:
+    """With every parameter, and those given as they are."""
+    record = complete_record({"kind": kind} | ({"widths": (8,)} if kind == "unet" else {}))
+    assert json.loads(json.dumps(record)) == record
+    assert len(record) > 1 and record["kind"] == kind
 
 
 @pytest.mark.parametrize(

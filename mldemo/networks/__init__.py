@@ -36,13 +36,15 @@ MOST_WEIGHTS = 100_000_000  # a hundred times what is shipped: 400 MB
 def complete_record(record: dict[str, Any]) -> dict[str, Any]:
     """A record {"kind": "ushaped", "width": 16} with every other parameter at its default.
 
-    A checkpoint carries the whole of it, so that a later default cannot change what it means.
+    A checkpoint carries the whole of it, so that a later default cannot change what it means. Its
+    values are JSON's: lists, where the network's own defaults are tuples.
     """
     kind = record.get("kind")
     if kind not in NETWORKS:
         raise ValueError(f"network kind must be one of {', '.join(NETWORKS)}, got {kind!r}")
     parameters = signature(NETWORKS[kind]).parameters.values()
-    return {"kind": kind} | {p.name: p.default for p in parameters} | record
+    options = {"kind": kind} | {p.name: p.default for p in parameters} | record
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
 
 
 def _whole(value: Any, low: int, high: int) -> bool:

@@ -14,9 +14,5 @@ def size_of(record: dict[str, Any]) -> str | None:
     """The size that a network's record is of; None if it is neither."""
     if record.get("kind") not in NETWORKS:
         return None
-
-    def plain(options: dict[str, Any]) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
-
-    found = plain(complete_record(record))
-    return next((n for n, r in SIZES.items() if plain(complete_record(r)) == found), None)
+    found = complete_record(record)
+    return next((n for n, r in SIZES.items() if complete_record(r) == found), None)
