@@ -62,6 +62,8 @@ def test_its_sentence_and_its_band_are_those_of_the_rows() -> None:
         g: [r["metrics"]["fid"] for r in rows().values() if r["guidance"] == g]
         for g in (1.0, 1.25)
     }
+    counts = sorted({r["count"] for r in rows().values()})
+    assert f"FID of {counts[0]:,} to {counts[-1]:,} samples: " in record["conclusion"]
     for g, found in fids.items():
         assert f"{min(found):.1f} to {max(found):.1f} at g = {g:g}" in record["conclusion"]
     nearer = min(r["nearest"]["ratio"] for r in rows().values()) < 1

@@ -50,6 +50,16 @@ def test_pictures_playhead_and_play_fit_a_projector(app: str, page: Page, query:
             assert page.evaluate(SMALLEST, root) >= 44, (ident, size)
 
 
+def test_every_tab_can_be_pressed_before_a_class(app: str, page: Page) -> None:
+    """In large type nothing lies over their buttons."""
+    page.goto(f"{app}/?present=1")
+    every = tabs(page)
+    for size in PROJECTORS:
+        resize(page, size)
+        for ident in every:
+            page.locator(f"button[role=tab][data-tab-id={ident}]:visible").click(trial=True)
+
+
 @pytest.mark.parametrize("size", NARROW)
 def test_pictures_play_and_controls_share_a_narrow_screen(
     app: str, page: Page, size: tuple[int, int]

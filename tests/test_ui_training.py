@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 from ui import PATIENCE, Tab, app, browser, number, page
+
+from mldemo.ui.tabs.training.training import RECORDING
+from mldemo.ui.wire import MAGIC, decode, encode
 
 __all__ = ["app", "browser", "page"]
 SHORT = "seconds=10"
@@ -49,6 +53,33 @@ def test_a_recorded_race_plays_at_once(app: str, page: Page) -> None:
     assert max(a, b) < 80
     better = "A draw" if abs(a - b) < 0.02 * min(a, b) else "Coarse" if a < b else "Fine"
     assert words.startswith(better) and f"{a:.1f} %" in words and f"{b:.1f} %" in words
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        ((0.4, 0.5), "Coarse to fine won: .* 20 % below that of fine only .40.0 % against 50.0 %"),
+        ((0.5, 0.4), "Fine only won: .* 20 % below that of coarse to fine .40.0 % against 50.0 %"),
+        ((0.4, 0.407), "A draw after 40 CPU seconds each: .* within 2 % .* .40.0 % against 40.7"),
+    ],
+)
+def test_who_won_and_by_how_much(
+    app: str, page: Page, errors: tuple[float, float], words: str
+) -> None:
+    """The recorded race with other errors at its end."""
+    raw = [MAGIC]
+    for meta, arrays in decode(RECORDING.read_bytes().removeprefix(MAGIC)):
+        if meta["kind"] == "frame" and meta["step"] == 30:
+            meta["readings"]["error"] = errors[meta["track"]]
+        raw.append(encode(meta, arrays))
+    page.route("**/recordings/race.bin", lambda route: route.fulfill(body=b"".join(raw)))
+    tab = Tab(page, app, "training")
+    page.wait_for_selector(f"{tab.root}[data-state=finished]")
+    page.focus(tab.root)
+    page.keyboard.press("End")
+    tab.at(30)
+    page.wait_for_selector(f"{tab.root} .md-verdict:not(:empty)")
+    assert re.match(words, tab.text("verdict")), tab.text("verdict")
 
 
 def test_the_errors_can_be_read_off(app: str, page: Page) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mldemo.data.sets import Mnist
 from mldemo.metrics.zoo import Records
 from mldemo.request import GUIDANCE
-from mldemo.store.manifest import BUNDLE
+from mldemo.store.manifest import BUNDLE, read_manifest
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -24,6 +24,7 @@ METRICS = {
     "recall": "recall",
     "Vendi": "vendi_features",
 }
+HOW = {1.0: " (as trained)", GUIDANCE: " (the default)"}
 Record = dict[str, Any]
 
 
@@ -34,6 +35,12 @@ class Evaluated:
     question = "How good are the images of the shipped checkpoints?"
     link = "tab=watch&n=64&count=16&steps=20"
     why_fewer_seeds = "one draw of so many samples; the floor has five"
+    note = (
+        "Judges: two digit classifiers, trained on different images. Floor: unseen digits in the "
+        "samples' place. Precision: the share of samples near test images; recall: of test images "
+        "near samples. Vendi: the effective number of distinct images. Nearest: the distance to "
+        "the nearest training image, in units of a test image's."
+    )
     seeds = (0,)
 
     def __init__(self, folder: Path = BUNDLE) -> None:
@@ -56,6 +63,7 @@ class Evaluated:
             "date": max(dates, default="unknown"),
             "seeds": sorted({row["seed"] for row in rows}),
             "evaluations": rows,
+            "default": read_manifest(self.folder)["default"],
         }
         return record | {"conclusion": self.conclusion(record)}
 
@@ -66,19 +74,31 @@ class Evaluated:
     def conclusion(self, record: Record) -> str:
         """The range of the FID by guidance beside the floor, and how near training images are."""
         rows = self.rows(record)
-        parts = []
-        for g in sorted({row["guidance"] for row in rows}):
-            found = [row["FID"] for row in rows if row["guidance"] == g]
-            how = {1.0: " (as trained)", GUIDANCE: " (the default)"}.get(g, "")
-            parts.append(f"{min(found):.1f} to {max(found):.1f} at g = {g:g}{how}")
+        counts = sorted({row["samples"] for row in rows})
+        many = " to ".join(f"{n:,}" for n in dict.fromkeys((counts[0], counts[-1])))
+        found: dict[str, dict[float, list[float]]] = {}
+        for row in rows:
+            own = found.setdefault(row["checkpoint"], {})
+            own.setdefault(row["guidance"], []).append(row["FID"])
+        parts = [
+            f"{name} "
+            + " and ".join(
+                f"{min(fids):.1f} to {max(fids):.1f} at g = {g:g}{HOW.get(g, '')}"
+                for g, fids in sorted(own.items())
+            )
+            for name, own in found.items()
+        ]
         floors = [row["FID, floor"] for row in rows]
         best = min(rows, key=lambda row: row["FID"])
         least = min(row["nearest"] for row in rows)
-        nearer = "no nearer" if least >= 1 else f"down to {least:.2f} times as far"
+        nearer = "Samples are, in the median, no nearer to training images than test images are."
+        if least < 1:
+            nearer = f"Samples are down to {least:.2f} times as far from training images as test"
+            nearer += " images are, in the median."
         return (
-            f"FID {' and '.join(parts)}, where unseen digits have {min(floors):.1f} to "
-            f"{max(floors):.1f}; the lowest with the {best['prior']} prior at {best['level']}². "
-            f"Samples are {nearer} to training images than test images are."
+            f"FID of {many} samples: {', '.join(parts)}; unseen digits {min(floors):.1f} to "
+            f"{max(floors):.1f}. The lowest with the {best['prior']} prior at {best['level']}². "
+            f"{nearer}"
         )
 
     def rows(self, record: Record) -> list[Record]:
@@ -96,7 +116,10 @@ class Evaluated:
         return out
 
     def figure(self, record: Record) -> "Figure":
-        """FID against the level, a line per prior, the floor as a band; a panel per guidance."""
+        """FID against the level, a line per prior, the floor as a band; a panel per guidance.
+
+        Where there are several checkpoints, those that are not the default wait in the legend.
+        """
         from mldemo.studies.figures import line, panels
 
         rows = self.rows(record)
@@ -111,7 +134,8 @@ class Evaluated:
                     name = f"{row['checkpoint']}, {row['prior']}" if several else row["prior"]
                     lines.setdefault(name, []).append(row)
             for name, found in lines.items():
-                line(figure, panel, name, *_columns(found, "level", "FID"))
+                shown = found[0]["checkpoint"] == record["default"] or not several
+                line(figure, panel, name, *_columns(found, "level", "FID"), shown=shown)
             floor = {row["level"]: row for row in rows if row["guidance"] == g}
             x, y, sd = _columns(
                 [floor[n] for n in levels if n in floor], "level", "FID, floor", "FID, floor sd"

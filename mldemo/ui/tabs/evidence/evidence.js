@@ -74,7 +74,7 @@ export function create({ root, player, spec, view, runner }) {
     const link = $("shown-in");
     link.href = head.link;
     link.textContent = "Open the page at a run that shows it";
-    table($("rows").firstElementChild, `${head.rows.length} rows`, head.columns,
+    table($("rows").firstElementChild, `${head.rows.length} rows. ${head.note}`.trim(), head.columns,
       head.rows.map((row) => row.map(written)));
   }
   function list() {

@@ -72,6 +72,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
             "figure": figure,
             "columns": list(rows[0]),
             "rows": [list(row.values()) for row in rows],
+            "note": study.note if isinstance(study, Evaluated) else "",
             "csv": table(study, record),
             "study": study.name,
             "every": [summary(*pair) for pair in found.values()],
