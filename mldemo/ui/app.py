@@ -58,9 +58,15 @@ def build_app(
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             parts = {tab.id: build_tab(tab) for tab in tabs}
         gr.HTML(_footer(place), elem_id="footer", apply_default_css=False)
-        every = [c for components in parts.values() for c in components]
+        every = [c for i in (0, 1) for both in parts.values() for c in both[i]]
         specs = [
-            {"tab": t.id, "title": t.title, "fields": [f.spec() for f in t.fields]} for t in tabs
+            {
+                "tab": t.id,
+                "title": t.title,
+                "fields": [f.spec() for f in t.fields],
+                "aspects": [a.spec() for a in t.aspects],
+            }
+            for t in tabs
         ]
         demo.load(None, None, every, js=on_page(f"fromUrl({json.dumps(specs)})"))
         add_endpoints(place)

@@ -102,6 +102,10 @@ class Aspect:
     why: str
     facts: Any
 
+    def spec(self) -> dict[str, Any]:
+        """What the page must know to fill the buttons in when it opens."""
+        return {"name": self.name, "facts": self.facts}
+
     def component(self, ident: str) -> gr.Radio:
         """Radio buttons that show nothing yet."""
         return gr.Radio(

@@ -135,8 +135,8 @@ def spec_of(tab: Tab) -> dict[str, Any]:
     }
 
 
-def build_tab(tab: Tab) -> list[Component]:
-    """Put the tab into the page that is being built, and return its fields' components."""
+def build_tab(tab: Tab) -> tuple[list[Component], list[Component]]:
+    """Put the tab into the page that is being built: the components of its fields and aspects."""
     with gr.Tab(tab.title, id=tab.id, elem_id=f"tab-{tab.id}") as pane:
         with gr.Row(elem_classes="md-row"):
             with gr.Column(scale=4, min_width=320):
@@ -155,7 +155,7 @@ def build_tab(tab: Tab) -> list[Component]:
                         tab.start, variant="primary", elem_id=f"{tab.id}-start", min_width=80
                     )
                     stop = gr.Button("Stop", elem_id=f"{tab.id}-stop", min_width=80)
-                components = _controls(tab)
+                components, aspects = _controls(tab)
         if tab.notes is not None:
             _folded(tab.notes)
     start.click(None, components, None, js=on_page(f"start('{tab.id}', v)"))
@@ -168,10 +168,10 @@ def build_tab(tab: Tab) -> list[Component]:
         None,
         js=on_page(f"changed('{tab.id}', v)"),
     )
-    return components
+    return components, aspects
 
 
-def _controls(tab: Tab) -> list[Component]:
+def _controls(tab: Tab) -> tuple[list[Component], list[Component]]:
     """The fields' components in their order; the lesser ones stand together, folded away."""
     made = {f.name: _component(tab, f) for f in tab.fields if not f.lesser}
     aspects = {a.name: a.component(f"{tab.id}-{a.name}") for a in tab.aspects}
@@ -191,7 +191,7 @@ def _controls(tab: Tab) -> list[Component]:
             made |= {f.name: _component(tab, f) for f in tab.fields if f.lesser}
     for aspect in tab.aspects:
         _tie(tab, aspect, aspects[aspect.name], made)
-    return [made[f.name] for f in tab.fields]
+    return [made[f.name] for f in tab.fields], [*aspects.values()]
 
 
 def _tie(tab: Tab, aspect: Aspect, buttons: gr.Radio, made: dict[str, Component]) -> None:
@@ -200,7 +200,14 @@ def _tie(tab: Tab, aspect: Aspect, buttons: gr.Radio, made: dict[str, Component]
     fields = [made[f.name] for f in tab.fields]
     names = json.dumps([f.name for f in tab.fields])
     values = f"Object.fromEntries({names}.map((name, i) => [name, v[i]]))"
-    gr.on(None, None, fields, buttons, js=on_page(f"shown({facts}, {values})", module))
+    gr.on(
+        [c.change for c in fields],  # type: ignore[attr-defined]
+        None,
+        fields,
+        buttons,
+        js=on_page(f"shown({facts}, {values})", module),
+        trigger_mode="always_last",
+    )
     buttons.input(
         None,
         [*fields, buttons],

@@ -12,7 +12,9 @@ const named = (spec, list) => Object.fromEntries(spec.fields.map((f, i) => [f.na
 // What a control offers by now, where that changes while the page is served: see opening.py.
 const offered = JSON.parse(document.querySelector('meta[name="md-choices"]')?.content ?? "{}");
 
-export function fromUrl(specs) { // gradio calls this once, with every control as output
+export async function fromUrl(specs) { // gradio calls this once, with every control as output
+  const aspects = await Promise.all(specs.flatMap(({ tab, aspects }) => aspects.map(async (aspect) =>
+    [tab, aspect.facts, await import(`../tabs/${tab}/${aspect.name}.js`)])));
   const query = current(), known = specs.map((s) => s.tab), out = [];
   const lessons = query.has("lesson") && known.includes("learn") ? "learn" : null;
   const wanted = query.get("tab") ?? lessons, active = known.includes(wanted) ? wanted : known[0];
@@ -46,7 +48,7 @@ export function fromUrl(specs) { // gradio calls this once, with every control a
   if (active !== known[0]) show(active);
   ready(tabOf(active));
   if (query.has("lesson")) import("./guide.js").then((guide) => guide.follow());
-  return out;
+  return [...out, ...aspects.map(([id, facts, aspect]) => aspect.shown(facts, tabOf(id).values))];
 }
 function ready(tab) {
   if (!tab.runner || isFrozen()) return;
