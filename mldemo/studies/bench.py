@@ -247,6 +247,7 @@ def sampling(
         yield {
             "bench": "sampling",
             "device": str(run.device),
+            "checkpoint": run.checkpoint,
             "resolution": n,
             "count": run.request.count,
             "network_calls": run.request.calls,
