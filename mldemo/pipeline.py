@@ -135,7 +135,7 @@ class Run:
 
     @property
     def times(self) -> list[float]:
-        """The times of all steps + 1 states, from 1 down to 1e-3, then 0."""
+        """The times of all steps + 1 states, from 1 down, the last one 0."""
         sampler = SAMPLERS[self.request.sampler]
         return [*sampler.times(self.schedule, self.request.steps), 0.0]
 

@@ -272,5 +272,11 @@ def test_bad_input_ends_with_2_and_one_sentence(
 def test_help_names_ranges_and_defaults(run) -> None:
     code, text, _ = run("sample", "--help")
     assert code == 0
-    for words in ("8..256", "[default: 32]", "1..1000", "dpmpp2m|ddim|heun|euler", "gaussian"):
+    for words in (
+        "8..256",
+        "[default: 32]",
+        "1..1000",
+        "dpmpp2m|adams|ddim|heun|euler",
+        "gaussian",
+    ):
         assert words in " ".join(text.split())

@@ -202,7 +202,7 @@ def test_the_known_part_is_exact(known: Known, method: str, sampler: str) -> Non
     assert float((out[0] - out[1]).abs().max()) > 1e-3  # the rest was generated
 
 
-@pytest.mark.parametrize("sampler", ["dpmpp2m", "ddim", "heun"])
+@pytest.mark.parametrize("sampler", ["dpmpp2m", "adams", "ddim", "heun"])
 @each_known
 def test_known_part_of_every_state_is_the_forward_process(known: Known, sampler: str) -> None:
     """P x_t = α_t P y + σ_t P η with the one η of the start, at every step."""

@@ -195,7 +195,7 @@ def test_a_sampler_is_one_class(told: dict[str, Any]) -> None:
 
 def test_the_shipped_ones_are_alone_here() -> None:
     assert list(PRIORS) == ["standard", "laplacian", "bessel", "fno", "combined", "matched"]
-    assert list(SAMPLERS) == ["dpmpp2m", "ddim", "heun", "euler"]
+    assert list(SAMPLERS) == ["dpmpp2m", "adams", "ddim", "heun", "euler"]
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ DATA = Matched(1.8, 2.0, trace=0.5).eigenvalues(N)
 MEAN = Matched(1.8, 2.0, trace=0.5).draw(99, [0], N, torch.float64)
 KEPT = (spectral.multiplicity(N) > 0).numpy()
 LAMBDA, Q = DATA.numpy(), PRIOR.eigenvalues(N).numpy()
-each_deterministic = pytest.mark.parametrize("sampler", ["dpmpp2m", "ddim", "heun"])
+each_deterministic = pytest.mark.parametrize("sampler", ["dpmpp2m", "adams", "ddim", "heun"])
 
 
 def run(
@@ -58,6 +58,8 @@ def gain(t: float, q: np.ndarray = Q) -> np.ndarray:
 
 def deterministic_gain(sampler: str, times: list[float]) -> np.ndarray:
     """y_0 = G y_T for y = x - αm, mode by mode, in the variables of each sampler's own paper."""
+    if sampler == "adams":
+        return adams_gain(times)
     rho = [ab(t)[1] / ab(t)[0] for t in times]  # σ/α
     z = np.ones_like(LAMBDA) / ab(times[0])[0]  # z = y/α
     old = None
@@ -76,6 +78,31 @@ def deterministic_gain(sampler: str, times: list[float]) -> np.ndarray:
             z = ratio * z + (1 - ratio) * (denoised + h / (2 * before) * (denoised - old))
         old = denoised
     return gain(times[-1]) * ab(times[-1])[0] * z
+
+
+def adams_gain(times: list[float]) -> np.ndarray:
+    """y_0 = G y_T of the predictor and corrector in φ, which carries its corrected y along.
+
+    d²y/dφ² + y = f, with f constant over a step: of the last one for the prediction (so that it
+    leads from v₋ to v), of this one for the correction.
+    """
+    phi = [math.atan2(*ab(t)[::-1]) for t in times]
+    y = kept = old = np.ones_like(LAMBDA)
+    for i, t in enumerate(times):
+        a, s = ab(t)
+        denoised = gain(t) * y
+        v = (a * y - denoised) / s
+        if i == len(times) - 1:
+            return denoised
+        h, bend = phi[i + 1] - phi[i], 0.0 * y
+        if i > 0:
+            g = phi[i] - phi[i - 1]
+            f = (v - old * math.cos(g) + kept * math.sin(g)) / math.sin(g)
+            y = kept * math.cos(g) + old * math.sin(g) + f * (1 - math.cos(g))
+            bend = f * (1 - math.cos(h))
+        kept, old = y, v
+        y = y * math.cos(h) + v * math.sin(h) + bend
+    raise AssertionError("no times")
 
 
 def w2(variance: np.ndarray, offset: np.ndarray | float = 0.0) -> float:
@@ -107,7 +134,7 @@ def test_deterministic_samplers_are_their_exact_recursion(
     sampler: str, steps: int, uniform: bool
 ) -> None:
     """To float64 rounding, on both time grids (the second has unequal steps in log-SNR)."""
-    times = uniform_times(steps) if uniform else log_snr_times(SCHEDULE, steps)
+    times = uniform_times(steps) if uniform else SAMPLERS[sampler].times(SCHEDULE, steps)
     x = start()
     last = run(oracle(), x, sampler, steps, times=times if uniform else None)[-1]
     centred = spectral.to_modes(x - ab(1.0)[0] * MEAN)
@@ -183,7 +210,7 @@ def euler_variance(times: list[float]) -> np.ndarray:
 def test_sampled_variance_of_every_mode(sampler: str) -> None:
     """χ² bounds on 400 samples against the exact recursion, from the project's own start."""
     count, steps = 400, 12
-    times = log_snr_times(SCHEDULE, steps)
+    times = SAMPLERS[sampler].times(SCHEDULE, steps)
     noise = brownian_fields(PRIOR, 5, list(range(count)), N, dtype=torch.float64)
     last = run(oracle(), start(count), sampler, steps, noise=noise)[-1]
     modes = spectral.to_modes(last.x).numpy()[:, 0]
@@ -201,7 +228,9 @@ def test_sampled_variance_of_every_mode(sampler: str) -> None:
         assert low < parts * variance[:, i, j].sum() / exact[i, j] < high, (i, j)
 
 
-@pytest.mark.parametrize(("sampler", "order"), [("dpmpp2m", 2), ("ddim", 1), ("heun", 2)])
+@pytest.mark.parametrize(
+    ("sampler", "order"), [("dpmpp2m", 2), ("adams", 2), ("ddim", 1), ("heun", 2)]
+)
 def test_order_of_convergence_in_w2(sampler: str, order: int) -> None:
     """Log-log slope of the W2 between N(m, GΛ_TG) and N(m, G*Λ_TG*), G from the sampler itself
     run on one field with every mode set, G* the exact flow; W2 to the data falls with it."""
@@ -218,6 +247,38 @@ def test_order_of_convergence_in_w2(sampler: str, order: int) -> None:
     assert slope(errors, steps) == pytest.approx(order, abs=0.15)
     assert to_data[0] > to_data[1] > to_data[2]
     assert to_data[2] < 0.02 * math.sqrt(float((weight * LAMBDA).sum()))
+
+
+@pytest.mark.parametrize("steps", [2, 3, 6])
+def test_adams_is_exact_at_any_step(steps: int) -> None:
+    """If D = m, x_t = α_t m + σ_t η. If Λ = q, x_t - α_t m stands still, but for the state that
+    DDIM's step predicts, as if D were constant; the corrector puts it right."""
+    eta, times = PRIOR.draw(4, [0], N, torch.float64), SAMPLERS["adams"].times(SCHEDULE, steps)
+    noise = ab(1.0)[1] * eta
+    same = GaussianDenoiser(MEAN, PRIOR.eigenvalues(N), PRIOR, SCHEDULE)
+    constant = run(lambda x, t: MEAN.expand_as(x), ab(1.0)[0] * MEAN + noise, "adams", steps)
+    still = run(same, ab(1.0)[0] * MEAN + noise, "adams", steps)
+    turned = math.cos(math.atan2(*ab(times[1])) - math.atan2(*ab(1.0)))
+    for one, other in zip(constant[:-1], still[:-1], strict=True):
+        alpha, sigma = ab(one.time)
+        torch.testing.assert_close(one.x, alpha * MEAN + sigma * eta, rtol=1e-9, atol=1e-9)
+        left = turned if other.step == 1 else 1.0
+        torch.testing.assert_close(other.x, alpha * MEAN + left * noise, rtol=1e-9, atol=1e-9)
+
+
+def test_the_grid_of_adams() -> None:
+    """Equal steps in u = √∫β; u² at the end is (3n - 2)⁻² of the way from 1e-3 to the start, so
+    about a third of a step is left, and the end tends to 1e-3 as n⁻²."""
+    for steps in (2, 9, 40, 300):
+        for first in (1.0, 0.3):
+            times = np.array(SAMPLERS["adams"].times(SCHEDULE, steps, first))
+            assert times[0] == pytest.approx(first, rel=1e-12) and 1e-3 < times[-1] < times[0] <= 1
+            square = 0.1 * times + 9.95 * times**2
+            each = -np.diff(np.sqrt(square))
+            np.testing.assert_allclose(each, each[0], rtol=1e-6)
+            left = square[-1] - (0.1e-3 + 9.95e-6)
+            assert math.sqrt(left) == pytest.approx(math.sqrt(square[0]) / (3 * steps - 2), 2e-4)
+    assert SAMPLERS["adams"].times(SCHEDULE, 1, 0.5) == [pytest.approx(0.5)]
 
 
 def test_flow_of_a_fine_grid_is_the_flow_map() -> None:

@@ -56,7 +56,8 @@ def test_states_and_calls(sampler: str, steps: int) -> None:
     assert len(asked) == 1
     assert torch.is_grad_enabled()  # nothing is held across a yield
     states = [first, *loop]
-    grid = uniform_times(steps) if sampler == "euler" else log_snr_times(SCHEDULE, steps)
+    grids = {"euler": uniform_times(steps), "adams": SAMPLERS["adams"].times(SCHEDULE, steps)}
+    grid = grids.get(sampler, log_snr_times(SCHEDULE, steps))
     assert [s.time for s in states] == [*grid, 0.0]
     assert [s.step for s in states] == list(range(steps + 1))
     assert {s.steps for s in states} == {steps}
@@ -184,7 +185,10 @@ def test_noise_is_made_on_the_cpu_and_copied() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sampler": "rk4"}, "sampler must be one of dpmpp2m, ddim, heun, euler, got 'rk4'"),
+        (
+            {"sampler": "rk4"},
+            "sampler must be one of dpmpp2m, adams, ddim, heun, euler, got 'rk4'",
+        ),
         ({"sampler": "euler"}, "Euler-Maruyama needs Brownian increments"),
         ({"steps": 0}, "steps must be from 1 to 1000, got 0"),
         ({"steps": 1001}, "steps must be from 1 to 1000, got 1001"),

@@ -47,7 +47,7 @@ def test_generated_law_is_the_exact_recursion(sampler: str, steps: int) -> None:
     if sampler == "euler":
         expected = euler_variance(uniform_times(steps))
     else:
-        times = log_snr_times(SCHEDULE, steps)
+        times = SAMPLERS[sampler].times(SCHEDULE, steps)
         expected = deterministic_gain(sampler, times) ** 2 * start_variance()
         torch.testing.assert_close(mean, MEAN)
     np.testing.assert_allclose(variance.numpy(), expected, rtol=1e-8, atol=1e-14)

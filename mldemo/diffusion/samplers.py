@@ -1,8 +1,8 @@
 """The sampling loop, once, as a generator of states; `steps` holds the samplers.
 
-All of them run from T = 1 to t_min = 1e-3 and then return D(x, t_min). They know the prior only
-through the noise they are given and the score only through the denoiser D, so they are the same
-algorithms on every level and in the limit.
+All of them run from T = 1 to a last time t of at least 1e-3 and then return D(x, t). They know the
+prior only through the noise they are given and the score only through the denoiser D, so they are
+the same algorithms on every level and in the limit.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from torch import Tensor
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.marginal import Marginal
 from mldemo.diffusion.sde import END, Schedule
-from mldemo.diffusion.steps import Increment, Sampler, Step, check_sampler, points
+from mldemo.diffusion.steps import Increment, Past, Sampler, Step, check_sampler, points
 from mldemo.space.covariance import Prior
 from mldemo.space.diagonal import Diagonal
 from mldemo.space.noise import BrownianPath, unit_modes
@@ -139,7 +139,7 @@ def sample(
     """Denoise x_T (B, 1, N, N), yielding every state; `steps` + 1 of them in all.
 
     sampler: a name in `SAMPLERS`; a stochastic one needs `noise` (`brownian_fields`).
-    times: decreasing in (0, 1], `steps` of them; by default the sampler's own grid, 1 to 1e-3.
+    times: decreasing in (0, 1], `steps` of them; by default the sampler's own grid from 1 down.
 
     No gradient is recorded, and no thread state is held across a `yield`. Fields of another type
     than float32 or float64 raise `ValueError`.
@@ -177,13 +177,13 @@ def _loop(
         with torch.no_grad():
             return denoise(y, clock[i])
 
-    steps, before = len(times), None
+    steps, past = len(times), ()
     x0 = call(0, x)
     for i in range(steps - 1):
         yield State(i, steps, times[i], x, x0, calls)
         ends = grid[i], grid[i + 1], clock[i]
-        at = Step(x, x0, *ends, schedule, partial(call, i + 1), before, noise)
-        before, x = (grid[i], x0), sampler.step(at)
+        at = Step(x, x0, *ends, schedule, partial(call, i + 1), past, noise)
+        past, x = (Past(grid[i], x, x0), *past[:1]), sampler.step(at)
         x0 = call(i + 1, x)
     yield State(steps - 1, steps, times[-1], x, x0, calls)
     yield State(steps, steps, 0.0, x0, x0, calls)
