@@ -1,5 +1,5 @@
 // A chart whose axes and standing curves are drawn once; what moves is laid over them.
-export const INKS = ["one", "two", "three", "four"], DASHES = [[], [9, 5], [2, 4], [12, 4, 2, 4]];
+export const INKS = ["one", "two", "three", "four", "five"], DASHES = [[], [9, 5], [2, 4], [12, 4, 2, 4], [4, 3]];
 const raised = (v) =>
   "10" + String(v).replace("-", "⁻").replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]);
 

@@ -79,7 +79,7 @@ export class Player {
   #colours() {
     const style = getComputedStyle(this.root);
     const names = ["x", "prior", "data", "ink", "grid", "gap", "noise", "even", "signal", "accent",
-      "one", "two", "three", "four"];
+      "one", "two", "three", "four", "five"];
     for (const name of names) this.ink[name] = style.getPropertyValue("--md-" + name).trim();
     this.ink.font = style.fontFamily;
   }

@@ -18,7 +18,7 @@ export function create({ root, player, spec, view }) {
     return state.cost === "seconds" ? row.calls * sampler.seconds_per_call : row[state.cost];
   }
   const recorded = () => samplers.map(([name, sampler], i) => ({
-    name: `${sampler.label} ${signed(slope(sampler))}`, order: sampler.order, ink: inkOf(name), dash: DASHES[i % 4],
+    name: `${sampler.label} ${signed(slope(sampler))}`, order: sampler.order, ink: inkOf(name), dash: DASHES[i % DASHES.length],
     points: rows(sampler).map((row) => [cost(row, sampler), row[state.error]]),
   }));
   function live() { // the points up to the playhead
@@ -72,12 +72,12 @@ export function create({ root, player, spec, view }) {
       if (!study) return null;
       const { levels, rows: all } = study.discretisation;
       const curves = all.map((row, i) => ({
-        name: `s = ${row.exponent}: ${signed(row.slope)}`, ink: INKS[i % 4], dash: DASHES[i % 4],
+        name: `s = ${row.exponent}: ${signed(row.slope)}`, ink: INKS[i % INKS.length], dash: DASHES[i % DASHES.length],
         points: levels.map((n, j) => [n, row.w2[j]]),
       }));
       const lines = all.map((row, i) => {
         const [n, m] = [levels[0], levels.at(-1)], y = row.w2.at(-1);
-        return { ink: INKS[i % 4], dash: THEORY, width: 1.6, points: [[n, y * (n / m) ** row.theory], [m, y]] };
+        return { ink: INKS[i % INKS.length], dash: THEORY, width: 1.6, points: [[n, y * (n / m) ** row.theory], [m, y]] };
       });
       const [low] = bounds(curves, 1);
       return {
