@@ -188,7 +188,7 @@ class Adams(Sampler):
     second order too.
     """
 
-    name, label, order = "adams", "Adams", 2
+    name, label, order = "adams", "Adams in the angle", 2
     source = "the angle: Salimans and Ho 2022, arXiv 2202.00512"
 
     def step(self, at: Step) -> Tensor:
