@@ -120,7 +120,7 @@ def test_the_floor_is_a_band_in_the_page_s_colours(app: str, page: Page) -> None
         f"{ROOT} .md-plot",
         "e => e._fullData.filter(t => t.fill === 'toself').map(t => [t.fillcolor, t.line.color])",
     )
-    ink = page.eval_on_selector(ROOT, "e => getComputedStyle(e).getPropertyValue('--md-three')")
+    ink = page.eval_on_selector(ROOT, "e => getComputedStyle(e).getPropertyValue('--md-two')")
     assert bands == [[ink.strip() + "38", ink.strip()]] * 2
     for part, there in (("date", True), ("seeds", True), ("machine", False), ("spent", False)):
         assert page.is_visible(f"{ROOT} .md-{part}") is there
