@@ -142,7 +142,7 @@ def test_one_class_is_a_data_set(
         fit = json.loads(run("classifier", "--data", "clouds", *words, *there))
         assert fit["accuracy"]["32"] == 1
     words = ("--resolution", 16, "--steps", 1, "--count", 20)
-    *_, row = map(
+    row, *_ = map(
         json.loads, run("evaluate", "--all", "--data", "clouds", *words, *there).splitlines()
     )
     assert row["checkpoint"] == "clouds-bessel-16" and row["features"] == "own"

@@ -145,14 +145,19 @@ def test_long_runs_are_bounded_and_small_ones_pass(served: Served) -> None:
 
 
 def test_three_hundred_different_runs_at_once(served: Served) -> None:
-    """As many as one address may hold are served, the others refused; memory comes back."""
+    """As many as one address may hold at a time are served, the others refused; memory comes back.
+
+    Who is served beyond that number came after somebody's end.
+    """
     served.run()
     assert served.idles()
     memory = served.memory()
     visits = asyncio.run(visit_together(served.url, [list(range(300))], 0))
     whole = [v for v in visits if v["frames"] == Request.steps + 1]
-    assert len(whole) == MOST_OF_ADDRESS
-    assert sum(v["refused"] for v in visits) == 300 - MOST_OF_ADDRESS
+    assert len(whole) >= MOST_OF_ADDRESS
+    assert sum(v["refused"] for v in visits) == 300 - len(whole)
+    later = sorted(v["first"] for v in whole)[MOST_OF_ADDRESS:]
+    assert all(a < b for a, b in zip(sorted(v["end"] for v in whole), later, strict=False))
     assert served.idles()
     time.sleep(2 * IDLE_SECONDS)
     assert served.memory() < memory + 30
