@@ -58,20 +58,19 @@ def test_its_sentence_and_its_band_are_those_of_the_rows() -> None:
     evaluated = Evaluated()
     record = evaluated.record()
     assert record is not None
-    fids = {
-        g: [r["metrics"]["fid"] for r in rows().values() if r["guidance"] == g]
-        for g in (1.0, 1.25)
-    }
+    fids: dict[tuple[str, float], list[float]] = {}
+    for r in rows().values():
+        fids.setdefault((r["checkpoint"], r["guidance"]), []).append(r["metrics"]["fid"])
     counts = sorted({r["count"] for r in rows().values()})
     assert f"FID of {counts[0]:,} to {counts[-1]:,} samples: " in record["conclusion"]
-    for g, found in fids.items():
+    for (_, g), found in fids.items():
         assert f"{min(found):.1f} to {max(found):.1f} at g = {g:g}" in record["conclusion"]
     nearer = min(r["nearest"]["ratio"] for r in rows().values()) < 1
     assert ("no nearer" in record["conclusion"]) != nearer
     for panel, g in (("x", 1.0), ("x2", 1.25)):
         drawn = [t for t in evaluated.figure(record).data if t.xaxis == panel]
         lines, (band,) = [t for t in drawn if not t.fill], [t for t in drawn if t.fill]
-        bessel = next(t for t in lines if t.name == "bessel")
+        bessel = next(t for t in lines if t.name in ("bessel", "mnist-family-64, bessel"))
         kept = rows()
         for n, y in zip(bessel.x, bessel.y, strict=True):
             assert y == kept["mnist-family-64", "bessel", n, g]["metrics"]["fid"]
@@ -84,9 +83,10 @@ def test_its_sentence_and_its_band_are_those_of_the_rows() -> None:
 
 
 def test_rows_of_other_files_are_not_shown(tmp_path: Path) -> None:
-    """A folder whose checkpoint has another sha256, and one without any."""
+    """A folder whose checkpoints have another sha256, and one without any."""
     manifest = json.loads((BUNDLE / "manifest.json").read_text("utf-8"))
-    manifest["files"]["mnist-family-64"]["sha256"] = "0" * 64
+    for name in {checkpoint for checkpoint, *_ in rows()}:
+        manifest["files"][name]["sha256"] = "0" * 64
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     for folder in (tmp_path, tmp_path / "nowhere"):
         assert Evaluated(folder).record() is None

@@ -97,7 +97,8 @@ class Evaluated:
             nearer += " images are, in the median."
         return (
             f"FID of {many} samples: {', '.join(parts)}; unseen digits {min(floors):.1f} to "
-            f"{max(floors):.1f}. The lowest with the {best['prior']} prior at {best['level']}². "
+            f"{max(floors):.1f}. The lowest is {best['checkpoint']}'s with the "
+            f"{best['prior']} prior at {best['level']}². "
             f"{nearer}"
         )
 
