@@ -93,6 +93,22 @@ def test_a_link_s_step_is_of_its_first_run_only(app: str, page: Page) -> None:
     assert "step=" not in page.url.replace("steps=", "")
 
 
+def test_a_link_holds_however_late_the_page_reads_it(app: str, page: Page) -> None:
+    """Its step, band and loop, though a script that it waits for comes after everything else."""
+    held = []
+    page.route("**/tabs/watch/network.js", lambda route: held.append(route))
+    page.goto(f"{app}/?tab=watch&{SMALL}&steps=6&step=2&band=only-2-4&loop=0")
+    page.wait_for_selector("#tab-watch .md-player", state="attached")
+    page.wait_for_timeout(1000)
+    for route in held:
+        route.continue_()
+    tab = Tab.shown(page, "watch")
+    tab.finished()
+    tab.at(2)
+    assert tab.text("band-note").startswith("Shown: |k| from 2 to 4 alone")
+    assert not page.is_checked(f"{tab.root} .md-loop")
+
+
 def test_a_pinned_run_stands_beside_the_next_one(app: str, page: Page) -> None:
     """At the same time t, under one playhead, with no request; the link brings both back."""
     tab = Tab(page, app, "watch", f"{SMALL}&steps=6")

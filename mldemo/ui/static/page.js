@@ -4,7 +4,7 @@ import { GLOBAL, query as current } from "./address.js";
 import { explain } from "./explain.js";
 import { dress } from "./lecture.js";
 import { allowed, read, text } from "./fields.js";
-import { choose, ids, isFrozen, link, show, shown, tabOf, thaw, turn, write } from "./tabs.js";
+import { choose, ids, isFrozen, link, show, shown, tabOf, thaw, thawed, turn, write } from "./tabs.js";
 
 const LONGEST = 4000; // of what a tab keeps in the link: two drawings, one of a pinned run
 const named = (spec, list) => Object.fromEntries(spec.fields.map((f, i) => [f.name, list[i]]));
@@ -93,12 +93,13 @@ export function select(id) {
 // ---------------------------------------------------------------- a tab appears
 export async function mount(element, spec) {
   const root = element.querySelector(".md-player"), tab = tabOf(spec.tab);
+  await thawed; // a tab's scripts read what the link says when they are made
   await (tab.made ??= make(tab, root, spec));
   if (tab.runner.root !== root) { // the page opened with it: it goes on playing, in its place
     root.replaceWith(tab.runner.root);
     document.querySelector("#md-opening").remove();
   }
-  if (spec.tab === shown() || isFrozen()) ready(tab);
+  if (spec.tab === shown()) ready(tab);
 }
 export async function open(element, spec) { // before gradio is there, and nothing was asked for
   const tab = tabOf(spec.tab), root = element.querySelector(".md-player");

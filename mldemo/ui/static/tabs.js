@@ -5,6 +5,8 @@ import { GLOBAL, push, query, replace, visible, written } from "./address.js";
 
 const known = new Map(); // id -> {title, fields, values, view, notes, and page.js's own}
 let active = null, frozen = true; // frozen: the URL is still being read
+let read = () => {};
+export const thawed = new Promise((resolve) => { read = resolve; }); // what a tab is made from
 
 export const tabOf = (id) =>
   known.get(id) ?? known.set(id, { values: {}, view: {}, notes: [] }).get(id);
@@ -13,7 +15,7 @@ export const shown = () => active;
 export const now = () => [...known].filter(([, tab]) => tab.fields)
   .map(([id, { title, fields, values }]) => ({ id, title, fields, values }));
 export const isFrozen = () => frozen;
-export function thaw() { frozen = false; }
+export function thaw() { frozen = false; read(); }
 export function choose(id) { active = id; }
 
 export function show(id, tries = 40) { // press gradio's own button, as soon as it is there
