@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mldemo.data.pictures import pixels
 from mldemo.images import sheet, write_image
-from mldemo.pipeline import GENERATED_DIGITS, pixels, prepare
+from mldemo.pipeline import GENERATED_DIGITS, prepare
 from mldemo.request import Request
 from mldemo.store.checkpoints import FORMAT
 from mldemo.store.manifest import (

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mldemo.pipeline import pixels
+from mldemo.data.pictures import pixels
 from mldemo.store.files import write_whole
 
 SIDE = 64  # a tile of a sheet has at least this many screen pixels

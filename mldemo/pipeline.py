@@ -1,7 +1,7 @@
 """From a request to frames: all that the app and the command line know of the core.
 
 `prepare` turns a checked `Request` into a `Run`; `Run.frames()` yields one `Frame` per solver
-state. `pixels` clips.
+state.
 """
 
 import math
@@ -21,9 +21,8 @@ from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser
 from mldemo.diffusion.samplers import Denoise, brownian_fields, initial_pair, initial_state, sample
 from mldemo.diffusion.sde import Schedule
 from mldemo.diffusion.steps import SAMPLERS, Increment
-from mldemo.request import EXACT_SCORES, Request, check_choice
+from mldemo.request import EXACT_SCORES, Request
 from mldemo.space.covariance import Prior
-from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import radial_mean, radial_power, resample
 from mldemo.store.checkpoints import Checkpoint, load_checkpoint, load_statistics, parse
 from mldemo.store.family import suited
@@ -65,11 +64,6 @@ class Frame:
         return math.log(self.alpha / self.sigma) if self.sigma > 0 else math.inf
 
 
-def pixels(field: Tensor) -> Tensor:
-    """Fields (..., N, N) as uint8 greys: [-1, 1] -> 0..255, clipped."""
-    return ((field + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
 def checkpoints_for(prior: str, folder: Path = BUNDLE) -> list[str]:
     """The checkpoints that serve this prior, the default first.
 
@@ -99,12 +93,6 @@ def default_checkpoint(
 def default_statistics(folder: Path = BUNDLE) -> Statistics:
     """Mean and spectrum of the default checkpoint's data, for everything that learns nothing."""
     return load_statistics(read_manifest(folder)["default"], folder)[0]
-
-
-def default_prior(name: str, statistics: Statistics) -> Prior:
-    """The prior as it is by default for these data (`Prior.for_data`)."""
-    check_choice("prior", name, PRIORS)
-    return PRIORS[name].for_data(statistics.power, statistics.variance)
 
 
 @dataclass(frozen=True)
@@ -218,7 +206,7 @@ def prepare(
     if request.score == "learned":
         return _learned(request, device, folder)
     statistics = default_statistics(folder)
-    prior = replace(default_prior(request.prior, statistics), **request.shape)
+    prior = replace(statistics.prior(request.prior), **request.shape)
     schedule, n = Schedule(), request.resolution
     denoise: Denoise
     if request.score == "gaussian":
@@ -252,7 +240,7 @@ def run_of(request: Request, checkpoint: Checkpoint, device: torch.device | str 
     c = checkpoint
     prior = next((p for p in c.priors if p.name == request.prior), None)
     if prior is None:  # a varied checkpoint, and a prior that it has not met
-        prior = default_prior(request.prior, c.statistics)
+        prior = c.statistics.prior(request.prior)
     if request.shape and not c.serves_any_prior:
         raise ValueError(
             f"checkpoint {c.name} was trained with one {prior.name} prior only: "

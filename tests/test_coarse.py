@@ -8,7 +8,7 @@ from mldemo.diffusion.oracles import GaussianDenoiser
 from mldemo.diffusion.samplers import brownian_fields, initial_state, sample
 from mldemo.diffusion.sde import Schedule
 from mldemo.diffusion.steps import SAMPLERS
-from mldemo.pipeline import default_prior, default_statistics
+from mldemo.pipeline import default_statistics
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import resample, squared_norm, to_modes
 
@@ -17,7 +17,7 @@ INDICES = list(range(3))
 
 def parts(prior: str):
     statistics, schedule = default_statistics(), Schedule()
-    process = Process(default_prior(prior, statistics), statistics, schedule, 5, INDICES)
+    process = Process(statistics.prior(prior), statistics, schedule, 5, INDICES)
 
     def denoise(n: int) -> GaussianDenoiser:
         mean, spectrum = statistics.mean_at(n).double(), statistics.spectrum(n)

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from mldemo.data.pictures import pixels
 from mldemo.diffusion.oracles import GaussianDenoiser
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.machine import choose_device
-from mldemo.pipeline import pixels, prepare
+from mldemo.pipeline import prepare
 from mldemo.request import LARGEST_WORK, Request, request_from
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import radial_power, resample

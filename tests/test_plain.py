@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from mldemo.data.sets import TwoPhaseMaterial
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.sde import Schedule, diffuse
-from mldemo.pipeline import default_prior
 from mldemo.space.noise import unit_modes
 from mldemo.space.spectral import to_field, to_modes
 from mldemo.studies.plain import PlainDenoiser
@@ -34,7 +33,7 @@ class Knows(nn.Module):
 def test_who_knows_the_noise_knows_the_image(prior: str) -> None:
     """F = η gives D = x_0 and loss 0; F = 0 gives the loss ‖η‖²."""
     statistics, times = Statistics.of(FIELDS), torch.linspace(0.1, 0.9, 8)
-    noise = default_prior(prior, statistics)
+    noise = statistics.prior(prior)
     white = unit_modes(1, range(8), 16)
     root = noise.eigenvalues(16).sqrt().float()
     eta = to_field(root * white, 16)
@@ -52,6 +51,6 @@ def test_who_knows_the_noise_knows_the_image(prior: str) -> None:
 
 
 def test_it_is_trained_and_averaged_as_itself() -> None:
-    prior = default_prior("standard", Statistics.of(FIELDS)).to_dict()
+    prior = Statistics.of(FIELDS).prior("standard").to_dict()
     run = trained(Plan((prior,), network=TINY, levels=((16, 2),), batch=4), FIELDS, PlainDenoiser)
     assert type(run.denoiser) is type(run.averaged()) is PlainDenoiser and run.step == 2

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from mldemo.cli import cli
 from mldemo.diffusion.oracles import GaussianDenoiser
 from mldemo.diffusion.sde import Schedule
-from mldemo.pipeline import default_prior, default_statistics
+from mldemo.pipeline import default_statistics
 from mldemo.space.priors import Bessel, Laplacian, Standard
 from mldemo.store.manifest import BUNDLE
 from mldemo.studies import convergence, figures, provenance, report, solutions
@@ -207,7 +207,7 @@ def test_coupled_noise_has_the_distance_of_the_closed_form() -> None:
 def test_the_largest_singular_value_is_that_of_the_gaussian_denoiser() -> None:
     """There D is affine and its Lipschitz constant is the largest gain αΛ/v."""
     statistics, n, t = default_statistics(), 16, torch.tensor(0.3, dtype=torch.float64)
-    prior = default_prior("bessel", statistics)
+    prior = statistics.prior("bessel")
     spectrum = statistics.spectrum(n)
     denoise = GaussianDenoiser(statistics.mean_at(n), spectrum, prior)
     alpha, sigma = (float(f(t)) for f in (Schedule().alpha, Schedule().sigma))

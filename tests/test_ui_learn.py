@@ -91,7 +91,7 @@ def test_links_and_conditions_fit_the_tabs(step: dict[str, Any]) -> None:
 def test_figures_come_from_statistics_and_records(language: str) -> None:
     """Every brace of an answer is filled, with what a dense computation or a record says."""
     from mldemo.diffusion.sde import Schedule
-    from mldemo.pipeline import default_prior, default_statistics
+    from mldemo.pipeline import default_statistics
     from mldemo.store.manifest import BUNDLE, read_manifest
     from mldemo.studies.study import RECORDS
     from mldemo.ui.tab import Place
@@ -103,7 +103,7 @@ def test_figures_come_from_statistics_and_records(language: str) -> None:
     assert facts(Place(torch.device("cpu"), BUNDLE / "nowhere")).keys() == found.keys()
 
     data = default_statistics()
-    spectrum, noise = data.spectrum(64), default_prior("bessel", data).eigenvalues(64)
+    spectrum, noise = data.spectrum(64), data.prior("bessel").eigenvalues(64)
 
     def snr(k: int, time: float) -> float:
         t = torch.tensor(time, dtype=torch.float64)

@@ -48,13 +48,14 @@ def test_priors_follow_the_sliders(app: str, page: Page) -> None:
     """At s ≤ 1 the verdict changes; the draws are those of the core."""
     from test_ui_watch import folder
 
-    from mldemo.pipeline import default_prior, default_statistics, pixels
+    from mldemo.data.pictures import pixels
+    from mldemo.pipeline import default_statistics
 
     tab = Tab(page, app, "priors", "priors=laplacian.standard&s=1.1&n=32")
     tab.finished()
     verdicts = f"{tab.root} .md-verdict"
     assert page.locator(verdicts).all_inner_texts() == ["trace class", "not trace class"]
-    drawn = default_prior("laplacian", default_statistics(folder())).draw(7, range(4), 32)
+    drawn = default_statistics(folder()).prior("laplacian").draw(7, range(4), 32)
     np.testing.assert_array_equal(
         tab.pictures("card:first-child canvas", 32), pixels(drawn)[:, 0].numpy()
     )

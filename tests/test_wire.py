@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from mldemo.data.pictures import pixels
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.oracles import GaussianDenoiser
 from mldemo.diffusion.sde import Schedule
-from mldemo.pipeline import Run, pixels
+from mldemo.pipeline import Run
 from mldemo.request import Request
 from mldemo.space.priors import Bessel
 from mldemo.space.spectral import radial_mean

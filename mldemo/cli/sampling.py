@@ -19,6 +19,7 @@ from mldemo.cli.options import (
     say,
     seed_option,
 )
+from mldemo.data.pictures import pixels
 from mldemo.diffusion.samplers import LARGEST_STEPS
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.machine import choose_device
@@ -85,7 +86,7 @@ def sample(out: Path, device: str, folder: Path, data: str | None, **values: Any
             for frame in run.frames(chosen):
                 bar.update(1 if frame.step else 0)
                 if moving:
-                    shown.append((pipeline.pixels(frame.x), pipeline.pixels(frame.x0)))
+                    shown.append((pixels(frame.x), pixels(frame.x0)))
             assert frame is not None
             finished.append(frame.x0)
     seconds = time.perf_counter() - start
@@ -134,7 +135,7 @@ def noise(trace: float | None, folder: Path, out: Path, **values: Any) -> None:
     out = destination(out, (".npy", ".png"))
     request = Request(**values)
     resolution, count, seed = request.resolution, request.count, request.seed
-    q = pipeline.default_prior(request.prior, pipeline.default_statistics(folder))
+    q = pipeline.default_statistics(folder).prior(request.prior)
     q = replace(q, **request.shape)
     if trace is not None:
         if not math.isfinite(trace):

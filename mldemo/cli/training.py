@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from mldemo import pipeline
 from mldemo.cli.options import DATA, Whole, bundle_option, device_option, progress_bar, say
 from mldemo.machine import choose_device, tune_process
 from mldemo.networks import NETWORKS
@@ -124,7 +123,7 @@ def train(
     statistics = Statistics.of(fields)
     ancestor = None if parent is None else load_checkpoint(parent, folder)
     plan = Plan(
-        priors=tuple(pipeline.default_prior(prior, statistics).to_dict() for prior in names),
+        priors=tuple(statistics.prior(prior).to_dict() for prior in names),
         network=_network(network, size),
         levels=_levels(levels),
         parent=None if parent is None else manifest_entry(parent, folder)["sha256"],

@@ -1,4 +1,4 @@
-"""Pictures from outside, uploaded or drawn, as fields on the torus.
+"""Pictures from outside, uploaded or drawn, as fields on the torus; fields as grey pixels.
 
 Grey, cropped to the centre square, scaled to [-1, 1] and to 256², then projected on H_N: one
 picture is one function on every level, as data and noise are. A picture is not periodic; where
@@ -22,6 +22,11 @@ LARGEST_SIDE, LARGEST_PIXELS = 8192, 25_000_000
 CELLS = 32  # per side of a mask in a link,
 CELLS_TEXT = 171  # which takes so many characters
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+
+
+def pixels(field: Tensor) -> Tensor:
+    """Fields (..., N, N) as uint8 greys: [-1, 1] -> 0..255, clipped."""
+    return ((field + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def read_picture(raw: bytes) -> np.ndarray:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mldemo.space.covariance import Prior
+from mldemo.space.priors import prior_kind
 from mldemo.space.spectral import multiplicity, radial_power, radius, resample
 
 
@@ -28,6 +30,10 @@ class Statistics:
         for part in fields.split(1000):
             power += radial_power(part.double() - mean).sum((0, 1))
         return cls(mean.float(), (power / len(fields)).float())
+
+    def prior(self, name: str) -> Prior:
+        """The prior of this name as it is by default for these data (`Prior.for_data`)."""
+        return prior_kind(name).for_data(self.power, self.variance)
 
     def mean_at(self, resolution: int) -> Tensor:
         """The mean on level N, (1, 1, N, N)."""

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mldemo.data.pictures import pixels
 from mldemo.data.sets import DataSet, open_data
 from mldemo.metrics.classifier import LEVEL, find_classifier, load_classifier
 from mldemo.metrics.distances import (
@@ -35,7 +36,6 @@ from mldemo.metrics.distances import (
 )
 from mldemo.metrics.draws import matched_draws
 from mldemo.metrics.features import coverage, frechet_distance, vendi_score
-from mldemo.pipeline import pixels
 from mldemo.space.spectral import resample
 from mldemo.store.manifest import BUNDLE, manifest_entry
 

@@ -274,13 +274,18 @@ class Matched(PowerLaw):
         return _matern_trace(self.knee, self.exponent)
 
 
+def prior_kind(name: str) -> type[Prior]:
+    """The class of this name; unknown names raise `ValueError`."""
+    if not isinstance(name, str) or name not in PRIORS:
+        raise ValueError(f"prior must be one of {', '.join(PRIORS)}, got {str(name)[:80]!r}")
+    return PRIORS[name]
+
+
 def prior_from_dict(record: dict[str, Any]) -> Prior:
     """The prior that `Prior.to_dict` wrote; unknown names or parameters raise `ValueError`."""
     parameters = dict(record)
     name = parameters.pop("name", None)
-    if name not in PRIORS:
-        raise ValueError(f"prior must be one of {', '.join(PRIORS)}, got {name!r}")
-    kind = PRIORS[name]
+    kind = prior_kind(name)
     unknown = set(parameters) - {f.name for f in fields(kind)}
     if unknown:
         raise ValueError(f"the {name} prior has no parameter {', '.join(sorted(unknown))}")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from mldemo.pipeline import default_prior, default_statistics, prepare
+from mldemo.pipeline import default_statistics, prepare
 from mldemo.request import Request
 from mldemo.space.covariance import Prior
 from mldemo.space.priors import PRIORS, Bessel, Laplacian
@@ -81,7 +81,7 @@ class Convergence(Study):
     def _priors(self) -> dict[str, Prior]:
         """The priors with their defaults, and two families by exponent."""
         statistics = default_statistics()
-        known = {name: default_prior(name, statistics) for name in PRIORS}
+        known = {name: statistics.prior(name) for name in PRIORS}
         trace = statistics.variance
         for s in EXPONENTS:
             known[f"laplacian s = {s:g}"] = Laplacian(s, trace=trace)

@@ -24,7 +24,7 @@ from torch import Tensor
 from mldemo.diffusion.marginal import Marginal
 from mldemo.diffusion.samplers import Denoise
 from mldemo.diffusion.sde import Schedule
-from mldemo.pipeline import default_prior, default_statistics, prepare
+from mldemo.pipeline import default_statistics, prepare
 from mldemo.request import Request
 from mldemo.space.diagonal import Diagonal
 from mldemo.space.priors import PRIORS
@@ -118,7 +118,7 @@ class Solutions(Study):
 
     def _gaussian(self, name: str, asked: Record) -> Record:
         statistics, schedule = default_statistics(), Schedule()
-        prior, rows = default_prior(name, statistics), []
+        prior, rows = statistics.prior(name), []
         times = torch.tensor(TIMES, dtype=torch.float64)
         for n in asked["levels"]:
             data, noise = Diagonal(statistics.spectrum(n)), Diagonal(prior.eigenvalues(n))

@@ -26,7 +26,7 @@ from mldemo.diffusion.oracles import EmpiricalDenoiser, MixtureDenoiser
 from mldemo.diffusion.samplers import brownian_fields, sample
 from mldemo.diffusion.sde import END, FIRST, Schedule
 from mldemo.diffusion.steps import SAMPLERS, check_sampler
-from mldemo.pipeline import default_prior, default_statistics, prepare
+from mldemo.pipeline import default_statistics, prepare
 from mldemo.request import Request
 from mldemo.space.covariance import Prior
 from mldemo.space.diagonal import Diagonal
@@ -159,7 +159,7 @@ def bundled_gaussian(
     """The digits' mean and spectrum with a prior's default parameters."""
     statistics = default_statistics(folder)
     mean, spectrum = statistics.mean_at(resolution).double(), statistics.spectrum(resolution)
-    return GaussianProblem(mean, spectrum, default_prior(prior, statistics))
+    return GaussianProblem(mean, spectrum, statistics.prior(prior))
 
 
 def gaussian_curve(
@@ -178,7 +178,7 @@ def bundled_mixture(folder: Path = BUNDLE, components: int = 10) -> MixtureDenoi
     means = digits.fields[:components].double()
     weights = torch.full((components,), 1 / components, dtype=torch.float64)
     spectrum = 0.5 * statistics.spectrum(Request.resolution)
-    prior = default_prior(Request.prior, statistics)
+    prior = statistics.prior(Request.prior)
     return MixtureDenoiser(means, weights, spectrum, prior)
 
 

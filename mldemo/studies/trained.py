@@ -5,7 +5,8 @@ once per study, plan by plan in turn; so a busy machine decides neither who gets
 where a point stands on the axis of a curve.
 """
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from statistics import median
@@ -18,10 +19,8 @@ from torch import Tensor
 from mldemo.data.sets import DataSet
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.denoiser import Denoiser
-from mldemo.diffusion.samplers import sample
+from mldemo.diffusion.samplers import initial_state, sample
 from mldemo.diffusion.sde import diffuse
-from mldemo.pipeline import Run, default_prior
-from mldemo.request import Request
 from mldemo.space.covariance import Prior
 from mldemo.space.noise import unit_modes
 from mldemo.space.spectral import multiplicity, radius, resample, to_modes
@@ -62,7 +61,7 @@ def parts_of(source: DataSet, quick: bool) -> tuple[Tensor, Tensor]:
 
 def prior_of(name: str, data: Tensor) -> Prior:
     """The prior as it is by default for these fields."""
-    return default_prior(name, Statistics.of(data))
+    return Statistics.of(data).prior(name)
 
 
 def step_costs(plans: Mapping[str, Plan], data: Tensor, steps: int) -> dict[str, float]:
@@ -126,24 +125,27 @@ def _fixed(count: int, level: int) -> tuple[Tensor, Tensor]:
 
 def samples(run: Training, resolution: int, count: int, seed: int) -> Tensor:
     """Fields that the averaged weights draw in 20 calls, as trained, (count, 1, N, N)."""
-    denoiser = run.averaged().requires_grad_(False)
-    request = Request(prior=denoiser.prior.name, resolution=resolution, seed=seed)
-    parts = denoiser.prior, run.statistics, run.plan.schedule, denoiser, run.device
-    sampling = Run(request, *parts, None, [n for n, _ in run.plan.levels])
-    chunks = [range(i, min(i + CHUNK, count)) for i in range(0, count, CHUNK)]
-    return torch.cat([sampling.result(chunk).x0 for chunk in chunks])
+    denoiser = run.averaged()
+    where = denoiser.prior, run.statistics, run.plan.schedule, seed
+    starts = (initial_state(*where, part, resolution, device=run.device) for part in _parts(count))
+    return _sampled(denoiser, starts)
 
 
 def from_noise(run: Training, resolution: int, count: int, seed: int) -> Tensor:
     """Samples whose reverse process starts from N(0, Q), whatever α_T and the data are."""
-    denoiser, parts = run.averaged(), []
-    for first in range(0, count, CHUNK):
-        indices = range(first, min(first + CHUNK, count))
-        x = denoiser.prior.draw(seed, indices, resolution)
-        with torch.inference_mode():
-            *_, last = sample(denoiser, x, Request.sampler, Request.steps, denoiser.schedule)
-        parts.append(last.x)
-    return torch.cat(parts)
+    denoiser = run.averaged()
+    return _sampled(denoiser, (denoiser.prior.draw(seed, p, resolution) for p in _parts(count)))
+
+
+def _parts(count: int) -> list[list[int]]:
+    return [list(range(first, min(first + CHUNK, count))) for first in range(0, count, CHUNK)]
+
+
+def _sampled(denoiser: Denoiser, starts: Iterable[Tensor]) -> Tensor:
+    """What becomes of x_T, (B, 1, N, N) each, in 20 calls of the default sampler."""
+    with torch.inference_mode():
+        runs = (deque(sample(denoiser, x, "dpmpp2m", 20, denoiser.schedule), 1) for x in starts)
+        return torch.cat([last.x0.cpu() for (last,) in runs])
 
 
 def trained(plan: Plan, data: Tensor, denoising: type[Denoiser] = Denoiser) -> Training:

@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mldemo.data.pictures import pixels
 from mldemo.diffusion.steps import SAMPLERS
-from mldemo.pipeline import Frame, Run, pixels, prepare
+from mldemo.pipeline import Frame, Run, prepare
 from mldemo.request import SCORES, Request
 from mldemo.space.spectral import radial_power
 from mldemo.store.files import make_folder, read_bounded, write_bytes

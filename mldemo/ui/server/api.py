@@ -21,9 +21,10 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 from PIL.Image import Image
 
+from mldemo.data.pictures import pixels
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.images import sheet
-from mldemo.pipeline import Frame, Run, default_prior, default_statistics, pixels
+from mldemo.pipeline import Frame, Run, default_statistics
 from mldemo.request import LARGEST_GUIDANCE, SCORES, Request
 from mldemo.space.covariance import Prior
 from mldemo.space.priors import PRIORS
@@ -141,7 +142,7 @@ def frames(place: Place, *values: Any) -> Iterator[dict]:
 
 def _prior(place: Place, values: dict[str, Any]) -> tuple[Request, Prior]:
     request = checked(values)
-    return request, default_prior(request.prior, default_statistics(place.folder))
+    return request, default_statistics(place.folder).prior(request.prior)
 
 
 def noise(

@@ -14,7 +14,7 @@ from mldemo.data.pictures import field_from_greys, mask_from_text, picture_from_
 from mldemo.diffusion.oracles import EmpiricalDenoiser
 from mldemo.diffusion.samplers import State
 from mldemo.editing import Edit, dissolve, edit
-from mldemo.pipeline import Run, default_prior, prepare
+from mldemo.pipeline import Run, prepare
 from mldemo.request import Request
 from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import bandwidth, radial_power
@@ -92,7 +92,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     request, change, clean = request_of(values), edit_of(values), given(values, place)
     run = place.prepare(request)
     n = request.resolution
-    noises = {name: default_prior(name, run.statistics) for name in PRIORS}
+    noises = {name: run.statistics.prior(name) for name in PRIORS}
     noises[request.prior] = run.prior
     draws = torch.cat([prior.draw(request.seed, [0], n) for prior in noises.values()])
     indices = list(range(request.count))

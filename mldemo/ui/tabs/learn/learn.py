@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.sde import Schedule
-from mldemo.pipeline import default_prior, default_statistics
+from mldemo.pipeline import default_statistics
 from mldemo.space.spectral import LEVELS, multiplicity, radius
 from mldemo.store.manifest import manifest_entry
 from mldemo.studies.linear import Linear
@@ -116,7 +116,7 @@ def cost_of_fine_steps(folder: Path) -> str:
 
 def signal_to_noise(statistics: Statistics, time: float) -> Tensor:
     """α²Λ_k/(σ²q_k) of the bessel prior at k = (0, j), j = 0, 1, …, on the lesson's level."""
-    t, prior = torch.tensor(time, dtype=torch.float64), default_prior("bessel", statistics)
+    t, prior = torch.tensor(time, dtype=torch.float64), statistics.prior("bessel")
     odds = (2 * Schedule().log_snr(t)).exp()
     return odds * statistics.spectrum(LEVEL)[0, :-1] / prior.eigenvalues(LEVEL)[0, :-1]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mldemo.pipeline import checkpoints_for, default_prior, default_statistics
+from mldemo.pipeline import checkpoints_for, default_statistics
 from mldemo.request import Request, request_from
 from mldemo.space.covariance import EXPONENT, KAPPA, Parameter, Prior
 from mldemo.space.priors import PRIORS
@@ -55,7 +55,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     shapes = [shape_of(name, values) for name in chosen]
     statistics = default_statistics(place.folder)
     priors = [
-        replace(default_prior(name, statistics), **shape)
+        replace(statistics.prior(name), **shape)
         for name, shape in zip(chosen, shapes, strict=True)
     ]
     head = {"kind": "head", "steps": 0, "device": place.device.type, "priors": chosen}

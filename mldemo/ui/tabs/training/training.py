@@ -16,7 +16,6 @@ from mldemo.data.pictures import CELLS_TEXT
 from mldemo.data.sets import DataSet, SmallMnist, TwoPhaseMaterial
 from mldemo.data.sketches import MOST_SKETCHES, Sketches, sketches_from_text
 from mldemo.data.statistics import Statistics
-from mldemo.pipeline import default_prior
 from mldemo.request import GUIDANCE, Request
 from mldemo.space.priors import PRIORS
 from mldemo.training import race
@@ -112,7 +111,7 @@ def raced(values: dict[str, Any]) -> Iterator[Record]:
     yield _sign("reading the data")
     data = data_of(values)
     fields, unseen = _fields(values["data"], values["sketches"])
-    prior = default_prior(values["prior"], Statistics.of(fields))
+    prior = Statistics.of(fields).prior(values["prior"])
     levels = [int(level) for level in values["levels"].split("-")]
     lanes: list[Training] = []
     making = race.runs(fields, prior, levels, values["seconds"], values["seed"])
