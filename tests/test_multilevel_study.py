@@ -8,7 +8,7 @@ import torch
 from mldemo.diffusion.sde import Schedule, diffuse
 from mldemo.space.spectral import resample
 from mldemo.studies import multilevel, trained
-from mldemo.studies.multilevel import Strategy, adaptive, in_shares, time_to
+from mldemo.studies.multilevel import Strategy, adaptive, fids, in_shares, losses, time_to
 from mldemo.training.loop import Training
 from mldemo.training.plan import Plan
 
@@ -88,11 +88,14 @@ def test_an_adaptive_rate_falls_once(plan) -> None:
     assert rates[-1] < 0.1 * max(rates)
 
 
-def test_time_to_a_loss_lies_between_points() -> None:
-    curve = [{"seconds": s, "loss": {"64": v}} for s, v in ((10, 0.8), (20, 0.6), (30, 0.4))]
+def test_time_to_a_target_lies_between_points() -> None:
+    """Of a loss at every point, of FID where samples were judged."""
+    values = ((10, 0.8, {}), (20, 0.6, {"fid": 9.0}), (30, 0.4, {"fid": 5.0}))
+    curve = [{"seconds": s, "loss": {"64": v}} | more for s, v, more in values]
     cell = {"finest": 64, "curve": curve}
-    assert time_to(cell, 0.5) == pytest.approx(25)
-    assert time_to(cell, 0.9) == 10 and time_to(cell, 0.3) is None
+    assert time_to(losses(cell), 0.5) == pytest.approx(25)
+    assert time_to(losses(cell), 0.9) == 10 and time_to(losses(cell), 0.3) is None
+    assert time_to(fids(cell), 6.0) == pytest.approx(27.5)
 
 
 def test_validation_is_that_of_the_averaged_weights(plan, data) -> None:
@@ -125,3 +128,13 @@ def test_costs_are_measured_step_by_step(plan, data) -> None:
     plans = {str(n): replace(plan, levels=((n, 1),), batch=16) for n in (8, 64)}
     cost = trained.step_costs(plans, data[0], 3)
     assert 0 < cost["8"] < cost["64"]
+
+
+def test_samples_are_judged_along_the_way(plan) -> None:
+    """At equal shares of the time, and at the end, whose figures are the cell's."""
+    study = multilevel.Multilevel()
+    asked = study.inputs(True) | {"points": 4}
+    found = study._trained(asked, Strategy("32", {32: 1.0}), plan, {32: 0.05}, True)
+    fid = [point.get("fid") for point in found["curve"]]
+    assert [value is None for value in fid] == [True, False, True, False]
+    assert fid[-1] == found["fid"] != fid[1]

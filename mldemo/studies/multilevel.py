@@ -2,8 +2,8 @@
 
 Every strategy gets CPU seconds, spent level by level (`trained`: the cost of a step is measured
 once and turns seconds into steps). Along the way the averaged weights are validated on every level
-and in bands of frequency; at the end their samples are judged. A strategy is compared with
-training on the finest level alone for as long:
+and at each quarter of its time their samples are judged; at the end the error is told by bands of
+frequency. A strategy is compared with training on the finest level alone for as long:
 
 - which levels, which split of the time, the same in a half and a quarter of the time;
 - *rate carried*: the peak learning rate is the same on each level, else it halves;
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 SECONDS, SECONDS_AT_32 = 240.0, 120.0
-POINTS, SLICES, COUNT, ROUNDS = 8, 16, 500, 8
+POINTS, JUDGED, SLICES, COUNT, ROUNDS = 8, 4, 16, 500, 8
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,7 @@ class Multilevel(Study):
             "fields": [len(part) for part in fields(quick)],
             "plan": self._base(quick),
             "points": 2 if quick else POINTS,
+            "judged": 2 if quick else JUDGED,
             "count": 8 if quick else COUNT,
         }
 
@@ -177,18 +178,27 @@ class Multilevel(Study):
             steps = adaptive(plan, strategy, costs, seconds, train, held_out)
         else:
             steps = in_shares(plan, strategy, costs, seconds, asked["points"], train)
-        curve = []
+
+        def judged() -> Record:
+            return evaluated(samples(run, strategy.finest, asked["count"], plan.seed), quick)
+
+        curve: list[Record] = []
+        due, parts = 1, asked["judged"]
         for spent, run in steps:
-            losses = {str(n): validation_loss(run, held_out, n) for n in levels}
-            curve.append({"seconds": spent, "loss": losses})
-        images = samples(run, strategy.finest, asked["count"], plan.seed)
+            loss = {str(n): validation_loss(run, held_out, n) for n in levels}
+            curve.append({"seconds": spent, "loss": loss})
+            if due < parts and spent >= due * seconds / parts * (1 - 1e-9):
+                due += 1
+                curve[-1]["fid"] = judged()["fid"]
+        end = judged()
+        curve[-1]["fid"] = end["fid"]
         return {
             "strategy": strategy.name,
             "finest": strategy.finest,
             "levels": [list(level) for level in run.plan.levels],
             "curve": curve,
             "bands": band_errors(run, held_out, strategy.finest),
-            **evaluated(images, quick),
+            **end,
         }
 
     def rows(self, record: Record) -> list[Record]:
@@ -199,16 +209,17 @@ class Multilevel(Study):
             mine = [c for c in cells if c["strategy"] == name]
             finest = mine[0]["finest"]
             alone = [c for c in cells if c["strategy"] == f"{finest} alone"]
-            target, _ = spread([_final(c) for c in alone])
-            times = [t for c in mine if (t := time_to(c, target)) is not None]
             row: Record = {"strategy": name, "level": finest}
             row["CPU seconds"] = mine[0]["curve"][-1]["seconds"]
-            row["loss"], row["loss, sd"] = spread([_final(c) for c in mine])
+            row["loss"], row["loss, sd"] = spread([losses(c)[-1][1] for c in mine])
             for key in ("fid", "fid_second", "recall", "vendi_features"):
                 row[key], row[f"{key}, sd"] = spread([c[key] for c in mine])
-            row["seconds to the loss of one level"] = spread(times)[0] if times else None
-            row["its sd"] = spread(times)[1] if times else None
-            row["seeds that reach it"] = len(times)
+            for key, along in (("loss", losses), ("FID", fids)):
+                target, _ = spread([along(c)[-1][1] for c in alone])
+                times = [t for c in mine if (t := time_to(along(c), target)) is not None]
+                name = f"seconds to the {key} of one level"
+                row[name], row[f"{name}, sd"] = spread(times) if times else (None, None)
+                row[f"seeds that reach the {key}"] = len(times)
             for i, (low, high) in enumerate(bands(finest)):
                 label = f"error at {low} ≤ |k|" + (f" < {high}" if high < finest else "")
                 row[label], row[f"{label}, sd"] = spread([c["bands"][i] for c in mine])
@@ -231,17 +242,20 @@ class Multilevel(Study):
                 f"and {_pm(alone, 'loss', 3)}"
             )
             seeds = len(record["seeds"])
-            first = [r for r in others if r["seeds that reach it"] == seeds]
-            if first:
-                row = min(first, key=lambda r: r["seconds to the loss of one level"])
-                share = row["seconds to the loss of one level"] / alone["CPU seconds"]
-                error = row["its sd"] / alone["CPU seconds"]
-                words += (
-                    f". The final loss of {finest} alone is reached first by {row['strategy']}, "
-                    f"in {share:.2f} ± {error:.2f} of the time"
-                )
-            else:
-                words += f". No other reaches the final loss of {finest} alone with every seed"
+            for key in ("loss", "FID"):
+                name = f"seconds to the {key} of one level"
+                first = [r for r in others if r[f"seeds that reach the {key}"] == seeds]
+                if first:
+                    row = min(first, key=lambda r: r[name])
+                    share, error = (row[k] / alone["CPU seconds"] for k in (name, f"{name}, sd"))
+                    words += (
+                        f". The final {key} of {finest} alone is reached first by "
+                        f"{row['strategy']}, in {share:.2f} ± {error:.2f} of the time"
+                    )
+                else:
+                    words += (
+                        f". No other reaches the final {key} of {finest} alone with every seed"
+                    )
             quarter = [r for r in others if r["CPU seconds"] < 0.3 * alone["CPU seconds"]]
             for row in quarter:
                 does = "is" if row["fid"] <= alone["fid"] else "is not"
@@ -253,23 +267,22 @@ class Multilevel(Study):
         return ". ".join(said) + "."
 
     def figure(self, record: Record) -> "Figure":
-        """Loss at the finest level against CPU seconds; FID at the end; errors by band."""
+        """Loss and FID at the finest level against CPU seconds."""
         from mldemo.studies.figures import line, panels
 
         rows = self.rows(record)
         finest = max(r["level"] for r in rows)
-        titles = (f"validation loss at {finest}²", f"FID at {finest}² at the end")
+        titles = (f"validation loss at {finest}²", f"FID at {finest}²")
         figure = panels(*titles, x="CPU seconds", log="y")
         first = {f"{finest} alone", "32 → 64", "16 → 32 → 64", "16 → 32", "mixed", "adaptive"}
         for row in (r for r in rows if r["level"] == finest):
             cells = [c for c in values(record).values() if c.get("strategy") == row["strategy"]]
-            points = list(zip(*(c["curve"] for c in cells), strict=False))
-            at = [spread([p["seconds"] for p in point])[0] for point in points]
-            losses = [spread([p["loss"][str(finest)] for p in point]) for point in points]
             name = row["strategy"]
-            line(figure, 1, name, at, *zip(*losses, strict=True), shown=name in first)
-            seconds, fid, sd = row["CPU seconds"], row["fid"], row["fid, sd"]
-            line(figure, 2, name, [seconds], [fid], [sd], shown=True)
+            for column, along in ((1, losses), (2, fids)):
+                points = list(zip(*(along(c) for c in cells), strict=False))
+                at = [spread([seconds for seconds, _ in point])[0] for point in points]
+                means = [spread([value for _, value in point]) for point in points]
+                line(figure, column, name, at, *zip(*means, strict=True), shown=name in first)
         return figure
 
 
@@ -345,11 +358,23 @@ def adaptive(
         run.plan = budgeted = replace(budgeted, levels=(*budgeted.levels, more))
 
 
-def time_to(cell: Record, target: float) -> float | None:
-    """CPU seconds until the finest level's loss is at the target, linear between points."""
-    level, before = str(cell["finest"]), None
-    for point in cell["curve"]:
-        now = point["seconds"], point["loss"][level]
+Along = list[tuple[float, float]]
+
+
+def losses(cell: Record) -> Along:
+    """(CPU seconds, validation loss at the finest level) along a cell's training."""
+    return [(point["seconds"], point["loss"][str(cell["finest"])]) for point in cell["curve"]]
+
+
+def fids(cell: Record) -> Along:
+    """(CPU seconds, FID at the finest level) along a cell's training."""
+    return [(point["seconds"], point["fid"]) for point in cell["curve"] if "fid" in point]
+
+
+def time_to(along: Along, target: float) -> float | None:
+    """CPU seconds until a curve is at or below a target, linear between its points."""
+    before = None
+    for now in along:
         if now[1] <= target:
             if before is None or before[1] == now[1]:
                 return now[0]
@@ -363,10 +388,6 @@ def same_keys(rows: list[Record]) -> list[Record]:
     """Rows with every key of any of them; None where one has none."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return [{key: row.get(key) for key in keys} for row in rows]
-
-
-def _final(cell: Record) -> float:
-    return cell["curve"][-1]["loss"][str(cell["finest"])]
 
 
 def _pm(row: Record, key: str, digits: int = 1) -> str:
