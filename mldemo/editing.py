@@ -158,9 +158,12 @@ def edit(run: Run, clean: Tensor, change: Edit) -> Iterator[State]:
     """Edit x_0 (1 or B, 1, N, N) as a prepared run denoises: `steps` + 1 states, lazily.
 
     The run's seed draws η, its sampler, steps, score and device are used; `count` edits of one
-    function differ in their noise alone.
+    function differ in their noise alone. It runs on one level: a request with `coarse_until`
+    raises `ValueError`.
     """
     r, n = run.request, run.request.resolution
+    if r.coarse_until is not None:
+        raise ValueError(f"an edit runs on one level, got coarse_until {r.coarse_until:g}")
     if check_field(clean).shape[-1] != n:
         raise ValueError(f"the field has level {clean.shape[-1]}, the run has {n}")
     indices = list(range(r.count))

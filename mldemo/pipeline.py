@@ -17,8 +17,16 @@ from torch import Tensor
 
 from mldemo.data.sets import open_data
 from mldemo.data.statistics import Statistics
+from mldemo.diffusion.coarse import Process, change_of_level, sample_coarse_to_fine
 from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser
-from mldemo.diffusion.samplers import Denoise, brownian_fields, initial_pair, initial_state, sample
+from mldemo.diffusion.samplers import (
+    Denoise,
+    State,
+    brownian_fields,
+    initial_pair,
+    initial_state,
+    sample,
+)
 from mldemo.diffusion.sde import Schedule
 from mldemo.diffusion.steps import SAMPLERS, Increment
 from mldemo.request import EXACT_SCORES, Request
@@ -42,6 +50,7 @@ GENERATED_DIGITS = "digits-generated"
 class Frame:
     """One solver state, on the CPU: fields x_t and x_0 (B, 1, N, N) and how far the run is.
 
+    N is the run's level in every frame: what was computed on a coarser one is prolonged.
     `power` is the radial power spectrum of x_t, averaged over the batch, shells 0, 1, ….
     `step_seconds` is the compute time since the last frame, `seconds` since the first call.
     """
@@ -97,7 +106,10 @@ def default_statistics(folder: Path = BUNDLE) -> Statistics:
 
 @dataclass(frozen=True)
 class Run:
-    """A request with everything it needs, ready to be computed (many times, by many users)."""
+    """A request with everything it needs, ready to be computed (many times, by many users).
+
+    `coarse` denoises on the level on which the run starts, if `denoise` serves one level alone.
+    """
 
     request: Request
     prior: Prior
@@ -108,6 +120,7 @@ class Run:
     checkpoint: str | None
     trained_levels: list[int]
     source: str | None = None  # where the checkpoint was found
+    coarse: Denoise | None = None
 
     @property
     def prior_power(self) -> Tensor:
@@ -128,6 +141,12 @@ class Run:
         return [*sampler.times(self.schedule, self.request.steps), 0.0]
 
     @property
+    def change(self) -> int | None:
+        """The first state that was computed on the run's own level, if it is coarse until then."""
+        until = self.request.coarse_until
+        return None if until is None else change_of_level(self.times[:-1], until)
+
+    @property
     def alphas(self) -> list[float]:
         """α_t of all states."""
         return self.schedule.alpha(torch.tensor(self.times, dtype=torch.float64)).tolist()
@@ -138,9 +157,9 @@ class Run:
         return self.schedule.sigma(torch.tensor(self.times, dtype=torch.float64)).tolist()
 
     def start(self, indices: list[int]) -> Tensor:
-        """x_T of these samples, on the run's device."""
+        """x_T of these samples, on the level on which the run starts and on its device."""
         where = (self.prior, self.statistics, self.schedule, self.request.seed, indices)
-        return initial_state(*where, self.request.resolution, device=self.device)
+        return initial_state(*where, self.request.start_resolution, device=self.device)
 
     def start_pair(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """Independent x_0 of the Gaussian model and η with α_T x_0 + σ_T η = `start`."""
@@ -154,6 +173,15 @@ class Run:
             return None
         return brownian_fields(self.prior, r.seed, indices, r.resolution, self.device)
 
+    def _states(self, indices: list[int]) -> Iterator[State]:
+        r, x = self.request, self.start(indices)
+        if r.coarse_until is None:
+            noise = self.increments(indices)
+            return sample(self.denoise, x, r.sampler, r.steps, self.schedule, noise)
+        process = Process(self.prior, self.statistics, self.schedule, r.seed, indices)
+        parts = self.coarse or self.denoise, self.denoise, process, x, r.resolution
+        return sample_coarse_to_fine(*parts, r.coarse_until, r.sampler, r.steps)
+
     def frames(self, indices: Sequence[int] | None = None) -> Iterator[Frame]:
         """Compute the run, one frame per solver state: steps + 1 of them.
 
@@ -163,11 +191,9 @@ class Run:
         r = self.request
         start = last = time.perf_counter()
         indices = list(range(r.count) if indices is None else indices)
-        x, noise = self.start(indices), self.increments(indices)
-        states = sample(self.denoise, x, r.sampler, r.steps, self.schedule, noise)
-        for state in states:
+        for state in self._states(indices):
             t = torch.tensor(state.time, dtype=torch.float64)
-            x, x0 = state.x.cpu(), state.x0.cpu()
+            x, x0 = (_on_level(field.cpu(), r.resolution) for field in (state.x, state.x0))
             power = radial_power(x).mean((0, 1))
             now = time.perf_counter()
             yield Frame(
@@ -190,6 +216,10 @@ class Run:
         return deque(self.frames(indices), maxlen=1)[0]
 
 
+def _on_level(field: Tensor, resolution: int) -> Tensor:
+    return field if field.shape[-1] == resolution else resample(field, resolution)
+
+
 def prepare(
     request: Request,
     device: torch.device | str = "cpu",
@@ -207,14 +237,17 @@ def prepare(
         return _learned(request, device, folder)
     statistics = default_statistics(folder)
     prior = replace(statistics.prior(request.prior), **request.shape)
-    schedule, n = Schedule(), request.resolution
-    denoise: Denoise
-    if request.score == "gaussian":
+    schedule = Schedule()
+
+    def exact(n: int) -> Denoise:
+        if request.score == "empirical":
+            return EmpiricalDenoiser(_points(folder, data, n).to(device), prior, schedule)
         mean, spectrum = statistics.mean_at(n), statistics.spectrum(n)
-        denoise = GaussianDenoiser(mean.to(device), spectrum.to(device), prior, schedule)
-    else:
-        denoise = EmpiricalDenoiser(_points(folder, data, n).to(device), prior, schedule)
-    return Run(request, prior, statistics, schedule, denoise, device, None, [])
+        return GaussianDenoiser(mean.to(device), spectrum.to(device), prior, schedule)
+
+    denoise = exact(request.resolution)
+    coarse = None if request.coarse_until is None else exact(request.start_resolution)
+    return Run(request, prior, statistics, schedule, denoise, device, None, [], coarse=coarse)
 
 
 def _learned(request: Request, device: torch.device, folder: Path) -> Run:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 from mldemo.diffusion.samplers import check_steps
+from mldemo.diffusion.sde import END, FIRST
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.space.priors import PRIORS
-from mldemo.space.spectral import check_resolution
+from mldemo.space.spectral import FINEST, SMALLEST, check_resolution
 from mldemo.space.streams import check_seed
 
 
@@ -37,15 +38,14 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {str(value)[:80]!r}")
 
 
-def check_guidance(guidance: float) -> float:
-    """Return a weight in [0, 3], else raise `ValueError`."""
-    if isinstance(guidance, bool) or not isinstance(guidance, int | float):
-        raise ValueError(f"guidance must be a number, got {str(guidance)[:80]!r}")
-    if not 0 <= guidance <= LARGEST_GUIDANCE:
-        raise ValueError(
-            f"guidance must be from 0 to {LARGEST_GUIDANCE:g}, got {str(guidance)[:80]}"
-        )
-    return float(guidance)
+def check_number(name: str, number: float, low: float, high: float, above: bool = False) -> float:
+    """Return a number in [low, high], or in (low, high] if `above`, else raise `ValueError`."""
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ValueError(f"{name} must be a number, got {str(number)[:80]!r}")
+    if not low <= number <= high or (above and number == low):
+        bounds = f"above {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name} must be {bounds}, got {str(number)[:80]}")
+    return float(number)
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,7 +56,9 @@ class Request:
     device (`pipeline.default_checkpoint`). `guidance` weighs what the network
     adds to the linear filter (`mldemo.diffusion.denoiser`). Exact scores ignore both.
     `exponent` and `kappa` change the prior's spectrum; None leaves its default. A learned score
-    follows them if its checkpoint was trained with varied priors.
+    follows them if its checkpoint was trained with varied priors. With `coarse_until`, a time in
+    (1e-3, 1], the run starts on level `start_resolution` and changes to `resolution` at that time
+    (`mldemo.diffusion.coarse`); None stays on one level.
 
     Its `repr` is a Python expression, and `command_line` the options of `mldemo sample`, that
     make the same request; both name only what differs from the defaults.
@@ -73,6 +75,7 @@ class Request:
     guidance: float = GUIDANCE
     exponent: float | None = None
     kappa: float | None = None
+    coarse_until: float | None = None
 
     def __post_init__(self) -> None:
         """Check types, ranges and the total work."""
@@ -88,13 +91,25 @@ class Request:
         check_choice("score", self.score, SCORES)
         if self.checkpoint is not None and not isinstance(self.checkpoint, str):
             raise ValueError(f"checkpoint must be a name, got {self.checkpoint!r}")
-        check_guidance(self.guidance)
+        check_number("guidance", self.guidance, 0, LARGEST_GUIDANCE)
         for name, value in self.shape.items():
             if name not in {p.name for p in PRIORS[self.prior].adjustable}:
                 raise ValueError(f"the {self.prior} prior has no {name}, got {name} {value!r}")
         prior = replace(PRIORS[self.prior](), **self.shape)  # checks types and ranges
         if self.shape and not prior.trace_class:
             raise ValueError(f"the {self.prior} prior is not trace class: {prior.reason}")
+        if self.coarse_until is not None:
+            check_number("coarse_until", self.coarse_until, FIRST, END, above=True)
+            if self.resolution % 2 or self.resolution < 2 * SMALLEST:
+                raise ValueError(
+                    f"coarse_until needs an even resolution from {2 * SMALLEST} to {FINEST}, "
+                    f"got {self.resolution}"
+                )
+            if not prior.trace_class:
+                raise ValueError(
+                    "coarse_until needs the same noise on both levels, "
+                    f"the {self.prior} prior changes: {prior.reason}"
+                )
         if self.work > LARGEST_WORK:
             raise ValueError(
                 f"this asks for {self.work} pixel evaluations, the bound is {LARGEST_WORK}: "
@@ -116,7 +131,9 @@ class Request:
     def command_line(self) -> str:
         """The options of `mldemo sample` for this request, quoted for a shell."""
         options = self.changed.items()
-        return " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in options)
+        return " ".join(
+            f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in options
+        )
 
     @property
     def shape(self) -> dict[str, float]:
@@ -125,13 +142,18 @@ class Request:
         return {name: value for name, value in asked.items() if value is not None}
 
     @property
+    def start_resolution(self) -> int:
+        """The level on which the run starts: half the resolution if it is coarse first."""
+        return self.resolution if self.coarse_until is None else self.resolution // 2
+
+    @property
     def calls(self) -> int:
-        """How often the denoiser is asked."""
-        return SAMPLERS[self.sampler].calls(self.steps)
+        """How often the denoiser is asked; once more if the level changes."""
+        return SAMPLERS[self.sampler].calls(self.steps) + (self.coarse_until is not None)
 
     @property
     def work(self) -> int:
-        """Network calls x pixels x images."""
+        """Network calls x pixels x images; of a run that is coarse first an upper bound."""
         return self.calls * self.resolution**2 * self.count
 
 

@@ -58,6 +58,7 @@ def test_a_run_is_all_its_states_and_an_end(app: str) -> None:
         ("score", "None", ["score", "None", "learned"]),
         ("prior", "x" * 1000, ["prior", "xxx", "bessel"]),
         ("checkpoint", "../../etc/passwd", ["checkpoint", "passwd"]),
+        ("coarse_until", "0.15", ["coarse_until", "0.15", "off", "0.2"]),
         ("surprise", "1", ["surprise", "steps"]),
     ],
 )
@@ -125,6 +126,8 @@ def test_programs_get_pictures_and_numbers(client: Client) -> None:
     assert answer["network_calls"] == 3
     rough = client.predict(**asked, exponent=1.1, kappa=30, api_name="/sample")
     assert {"exponent": 1.1, "kappa": 30}.items() <= rough["prior"].items()
+    coarse = client.predict(**asked, coarse_until=0.2, api_name="/sample")
+    assert coarse["network_calls"] == 4
     job = client.submit(**asked, api_name="/frames")
     job.result(60)
     assert [frame["step"] for frame in job.outputs()] == [0, 1, 2, 3]
@@ -157,6 +160,7 @@ def test_programs_get_pictures_and_numbers(client: Client) -> None:
         ("checkpoint", "../../etc/passwd"),
         ("exponent", 1e300),
         ("kappa", "wide"),
+        ("coarse_until", 1.5),
     ],
 )
 def test_bad_calls_of_programs(client: Client, name: str, field: str, value: Any) -> None:

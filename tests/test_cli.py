@@ -70,11 +70,27 @@ def test_sample_writes_pictures(run, tiny_bundle: Path, tmp_path: Path) -> None:
         assert np.abs(last - np.asarray(png, int)).max() <= 2
 
 
+def test_sample_is_coarse_until_a_time(run, tiny_bundle: Path, tmp_path: Path) -> None:
+    """The fields of the pipeline, one call more, and a GIF whose frames have one size."""
+    words = ("sample", "--resolution", 16, "--steps", 4, "--count", 2, "--coarse-until", 0.3)
+    words += ("--checkpoints", tiny_bundle)
+    code, text, _ = run(*words, "--out", tmp_path / "a.npy")
+    said = json.loads(text)
+    assert code == 0 and (said["coarse_until"], said["network_calls"]) == (0.3, 5)
+    request = Request(resolution=16, steps=4, count=2, coarse_until=0.3)
+    want = prepare(request, folder=tiny_bundle).result().x0[:, 0].numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), want, atol=2e-5)
+    assert run(*words, "--out", tmp_path / "a.gif")[0] == 0
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 5
+
+
 EVERY_FIELD = (
     Request(score="gaussian", prior="laplacian", exponent=1.7, guidance=0.5, seed=LARGEST_SEED),
     Request(
         resolution=16, steps=2, sampler="euler", count=3, checkpoint="my own", exponent=2, kappa=3
     ),
+    Request(coarse_until=0.25),
 )
 
 
@@ -210,6 +226,10 @@ BAD = {
         ("--count 99999 --out {tmp}/a.png", "99999 is not a whole number from 1 to 4096"),
         ("--count 65 --out {tmp}/a.gif", "at most 64 for a .gif, got 65"),
         ("--seed -1 --out {tmp}/a.png", "-1 is not a whole number from 0 to 9223372036854775807"),
+        ("--coarse-until 0.001 --out {tmp}/a.png", "0.001 is not in the range 0.001<x<=1"),
+        ("--coarse-until 1.5 --out {tmp}/a.png", "1.5 is not in the range 0.001<x<=1"),
+        ("--coarse-until nan --out {tmp}/a.png", "at most 1, got nan"),
+        ("--coarse-until 0.2 --resolution 15 --out {tmp}/a.png", "from 16 to 256, got 15"),
         ("--sampler magic --out {tmp}/a.png", "'magic' is not one of 'dpmpp2m'"),
         ("--prior pink --out {tmp}/a.png", "'pink' is not one of 'standard'"),
         ("--score good --out {tmp}/a.png", "'good' is not one of 'learned'"),

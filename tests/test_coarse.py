@@ -8,9 +8,11 @@ from mldemo.diffusion.oracles import GaussianDenoiser
 from mldemo.diffusion.samplers import brownian_fields, initial_state, sample
 from mldemo.diffusion.sde import Schedule
 from mldemo.diffusion.steps import SAMPLERS
-from mldemo.pipeline import default_statistics
+from mldemo.pipeline import Run, default_statistics, prepare
+from mldemo.request import SCORES, Request
 from mldemo.space.priors import PRIORS
-from mldemo.space.spectral import resample, squared_norm, to_modes
+from mldemo.space.spectral import radial_power, resample, squared_norm, to_modes
+from mldemo.studies.convergence import coupled_distance
 
 INDICES = list(range(3))
 
@@ -78,3 +80,58 @@ def test_a_change_at_once_is_the_fine_run() -> None:
     states = list(sample_coarse_to_fine(denoise(16), denoise(32), process, start(16), 32, 1.0))
     whole = list(sample(denoise(32), start(32), schedule=process.schedule))
     assert states[-1].x == pytest.approx(whole[-1].x, abs=1e-6)
+
+
+def prepared(**wishes) -> Run:
+    few = {"seed": 5, "count": len(INDICES), "steps": 12}
+    return prepare(Request(**(few | wishes)))
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("sampler", ["dpmpp2m", "heun", "euler"])
+def test_a_run_is_coarse_until_the_time_that_is_asked(score: str, sampler: str) -> None:
+    """Its states are those of the loop; every frame has the level of the run, its calls add up."""
+    wishes = {"score": score, "sampler": sampler}
+    run = prepared(coarse_until=0.3, **wishes)
+    frames, plain = list(run.frames()), prepared(**wishes)
+    process = Process(run.prior, run.statistics, run.schedule, 5, INDICES)
+    lower = prepared(resolution=16, **wishes)
+    denoisers = lower.denoise, plain.denoise
+    states = sample_coarse_to_fine(*denoisers, process, lower.start(INDICES), 32, 0.3, sampler, 12)
+    for frame, state in zip(frames, states, strict=True):
+        assert (frame.step, frame.time, frame.calls) == (state.step, state.time, state.calls)
+        for shown, field in ((frame.x, state.x), (frame.x0, state.x0)):
+            assert shown.shape == (3, 1, 32, 32)
+            torch.testing.assert_close(resample(shown, 32), resample(field, 32))
+        power = radial_power(state.x).mean((0, 1))
+        coarse = frame.time > 0.3
+        shells = slice(7 if coarse else None)  # the first that lie in level 16 as a whole
+        torch.testing.assert_close(frame.power[shells], power[shells])
+        assert bool((frame.power[11:] < 1e-12).all()) is coarse
+    assert frames[-1].calls == run.request.calls == plain.request.calls + 1
+    assert [frame.time for frame in frames] == plain.times
+    assert run.change == sum(time > 0.3 for time in plain.times)
+
+
+@pytest.mark.parametrize("prior", [name for name in PRIORS if name != "standard"])
+@pytest.mark.parametrize("sampler", ["dpmpp2m", "ddim"])
+def test_a_gaussian_run_has_the_law_of_the_ordinary_one(prior: str, sampler: str) -> None:
+    wishes = {"prior": prior, "score": "gaussian", "sampler": sampler, "steps": 60}
+    run, plain = prepared(coarse_until=0.5, **wishes), prepared(**wishes)
+    gap = coupled_distance(run.result().x0, plain.result().x0)
+    assert gap < 0.02 * run.statistics.variance**0.5
+    other = prepared(**wishes | {"seed": 6})
+    assert coupled_distance(run.result().x0, other.result().x0) > 0.3
+
+
+def test_the_ends_of_the_range_are_two_runs() -> None:
+    """Until 1 the run itself; until the last time of the grid all but the end is coarse."""
+    plain, wishes = prepared(score="gaussian").result().x0, {"score": "gaussian", "steps": 12}
+    whole = prepared(coarse_until=1, **wishes)
+    torch.testing.assert_close(whole.result().x0, plain, rtol=0, atol=1e-5)
+    assert whole.change == 0
+    least = prepared(coarse_until=0.0010001, **wishes)
+    assert least.change == 11
+    *earlier, _, last = least.frames()
+    assert all(bool((frame.power[11:] < 1e-12).all()) for frame in earlier)
+    assert last.power[11] > 1e-9

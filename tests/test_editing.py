@@ -168,6 +168,11 @@ def test_bad_edits(wish: dict, words: str) -> None:
         edit(prepared(), DATA.draw(1, [0], 16), Edit(**wish))
 
 
+def test_an_edit_runs_on_one_level() -> None:
+    with pytest.raises(ValueError, match=r"an edit runs on one level, got coarse_until 0\.2"):
+        edit(prepared(coarse_until=0.2), torch.zeros(1, 1, 16, 16), Edit())
+
+
 def test_an_edit_wants_the_level_of_its_run() -> None:
     with pytest.raises(ValueError, match="level 32, the run has 16"):
         edit(prepared(), DATA.draw(1, [0], 32), Edit())

@@ -44,7 +44,7 @@ DEFAULTS = {
     "prior_spectrum": {"prior": "bessel", "resolution": 16},
 }
 DEFAULTS["sample"] |= {"seed": 7, "score": "learned", "checkpoint": None, "guidance": 1.25}
-DEFAULTS["sample"] |= {"exponent": None, "kappa": None}
+DEFAULTS["sample"] |= {"exponent": None, "kappa": None, "coarse_until": None}
 DEFAULTS["frames"] = DEFAULTS["sample"]
 CASES = [
     (name, field, kind)

@@ -183,7 +183,7 @@ def test_lesser_controls_are_folded(app: str, page: Page) -> None:
     more.focus()
     page.keyboard.press("Enter")
     assert more.get_attribute("aria-expanded") == "true"
-    assert page.locator(f"{blocks}:visible").count() == 9 + network
+    assert page.locator(f"{blocks}:visible").count() == 10 + network
 
 
 RING = """() => {

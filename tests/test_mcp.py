@@ -46,7 +46,10 @@ def test_tools_say_what_they_want(app: str) -> None:
         for name, argument in tool.inputSchema["properties"].items():
             assert len(argument["description"]) > 10, name
             # gradio leaves out a None
-            assert name in ("checkpoint", "exponent", "kappa") or "default" in argument
+            assert (
+                name in ("checkpoint", "exponent", "kappa", "coarse_until")
+                or "default" in argument
+            )
     wanted = set(tools["sample"].inputSchema["properties"])
     assert wanted == {p.name for p in ASKED}
 

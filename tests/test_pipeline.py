@@ -58,6 +58,18 @@ def test_the_page_does_not_load_the_compiler() -> None:
         ({"guidance": float("nan")}, "guidance must be from 0 to 3, got nan"),
         ({"guidance": "1"}, "guidance must be a number, got '1'"),
         ({"guidance": True}, "guidance must be a number, got 'True'"),
+        ({"coarse_until": "0.2"}, "coarse_until must be a number, got '0.2'"),
+        ({"coarse_until": True}, "coarse_until must be a number, got 'True'"),
+        (
+            {"coarse_until": float("nan")},
+            "coarse_until must be above 0.001 and at most 1, got nan",
+        ),
+        ({"coarse_until": 1e-3}, "coarse_until must be above 0.001 and at most 1, got 0.001"),
+        ({"coarse_until": 1.01}, "coarse_until must be above 0.001 and at most 1, got 1.01"),
+        ({"coarse_until": 10**400}, "coarse_until must be above 0.001 and at most 1, got 1000"),
+        ({"coarse_until": 0.2, "resolution": 14}, "an even resolution from 16 to 256, got 14"),
+        ({"coarse_until": 0.2, "resolution": 33}, "an even resolution from 16 to 256, got 33"),
+        ({"coarse_until": 0.2, "prior": "standard"}, "on both levels, the standard prior changes"),
         ({"sampler": "magic"}, "one of dpmpp2m, .*, got 'magic'"),
         ({"count": 5000}, "from 1 to 4096, got 5000"),
         ({"count": None}, "whole number, got None"),
@@ -84,6 +96,7 @@ CHANGED = (
     Request(prior="laplacian", exponent=1.7, seed=LARGEST_SEED, score="gaussian"),
     Request(exponent=2.0, kappa=10, resolution=64, steps=5, sampler="euler", count=3, guidance=1),
     Request(checkpoint="my 'own' one; rm -rf"),
+    Request(resolution=16, coarse_until=1),
 )
 
 

@@ -82,6 +82,7 @@ def request_of(command: str) -> Request:
         Request("laplacian", 16, 5, "heun", 3, 11, "gaussian", exponent=1.3),
         Request("bessel", 8, 2, count=1, score="gaussian", exponent=1.7, kappa=11.5),
         Request(resolution=16, steps=2, guidance=1.0),
+        Request(resolution=16, steps=2, score="gaussian", coarse_until=0.2),
     ],
 )
 def test_command_and_program_make_the_same_request(request_: Request) -> None:

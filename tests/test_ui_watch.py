@@ -10,6 +10,10 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 from ui import PATIENCE, Tab, app, browser, page
 
+from mldemo.data.pictures import pixels
+from mldemo.pipeline import prepare
+from mldemo.request import Request
+
 __all__ = ["app", "browser", "page"]
 LIVE = "score=gaussian&n=32&steps=20&count=4&seed=3"
 
@@ -148,6 +152,30 @@ def test_every_control_is_in_the_link(app: str, page: Page) -> None:
     assert page.is_checked(f"{tab.root} .md-smooth")
     page.click(".md-copy-link")
     assert "checkpoint=auto" in page.evaluate("navigator.clipboard.readText()")
+
+
+def test_a_run_is_coarse_until_the_time_that_is_chosen(app: str, page: Page) -> None:
+    """Chosen under More it is in the link, in the words, in the copied command and the pixels."""
+    tab = Tab(page, app, "watch", LIVE)
+    tab.finished()
+    assert "coarse" not in tab.text("what")
+    tab.more()
+    page.locator("#watch-coarse_until").get_by_label("0.2", exact=True).check()
+    page.wait_for_function(
+        "e => document.querySelector(e).textContent.includes('coarse until t = 0.2 (16² → 32²)')",
+        arg=f"{tab.root} .md-what",
+    )
+    tab.end()
+    assert "coarse_until=0.2" in page.url
+    page.click(".md-copy-command")
+    assert "--coarse-until 0.2" in page.evaluate("navigator.clipboard.readText()")
+    request = Request(resolution=32, steps=20, count=4, seed=3, score="gaussian", coarse_until=0.2)
+    frames = list(prepare(request).frames())
+    np.testing.assert_array_equal(tab.pictures("x0", 32), pixels(frames[20].x0)[:, 0].numpy())
+    page.keyboard.press("Home")
+    tab.at(0)
+    np.testing.assert_array_equal(tab.pictures("x", 32), pixels(frames[0].x)[:, 0].numpy())
+    assert tab.canvas("s")[..., 3].std() > 5
 
 
 def test_a_wrong_link_is_put_right_and_says_so(app: str, page: Page) -> None:

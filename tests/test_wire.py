@@ -11,7 +11,7 @@ from mldemo.data.pictures import pixels
 from mldemo.data.statistics import Statistics
 from mldemo.diffusion.oracles import GaussianDenoiser
 from mldemo.diffusion.sde import Schedule
-from mldemo.pipeline import Run
+from mldemo.pipeline import Run, prepare
 from mldemo.request import Request
 from mldemo.space.priors import Bessel
 from mldemo.space.spectral import radial_mean
@@ -57,6 +57,15 @@ def test_a_recording_comes_back_as_it_was_computed(run: Run, tmp_path: Path) -> 
         assert readings["sigma"] == frame.sigma
     assert not np.array_equal(recording.x[0], recording.x0[0])
     assert list((tmp_path / "deep").iterdir()) == [tmp_path / "deep" / "run.bin"]
+
+
+def test_a_run_that_is_coarse_first_goes_over_the_wire(tmp_path: Path) -> None:
+    """The head says from which step on the run has its own level; all pictures have its size."""
+    request = Request(resolution=16, steps=5, count=2, score="gaussian", coarse_until=0.3)
+    recording = read_recording(write_recording(run_records(prepare(request)), tmp_path / "a.bin"))
+    change = sum(frame["readings"]["time"] > 0.3 for frame in recording.frames)
+    assert recording.head["coarse"] == {"until": 0.3, "resolution": 8, "change": change}
+    assert recording.x.shape == recording.x0.shape == (6, 2, 16, 16)
 
 
 def test_typed_arrays_can_be_laid_over_a_record(run: Run) -> None:

@@ -21,6 +21,7 @@ from mldemo.cli.options import (
 )
 from mldemo.data.pictures import pixels
 from mldemo.diffusion.samplers import LARGEST_STEPS
+from mldemo.diffusion.sde import END, FIRST
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.machine import choose_device
 from mldemo.request import LARGEST_COUNT, SCORES, Request
@@ -46,6 +47,12 @@ def shape_options(command: Any) -> Any:
 @click.option("--resolution", type=Whole(SMALLEST, FINEST), default=Request.resolution)
 @click.option("--steps", type=Whole(1, LARGEST_STEPS), default=Request.steps)
 @click.option("--sampler", type=click.Choice(list(SAMPLERS)), default=Request.sampler)
+@click.option(
+    "--coarse-until",
+    type=click.FloatRange(FIRST, END, min_open=True),
+    help="Run on half the resolution down to this time t, then on all of it: 0.1 to 0.2 saved a "
+    "fifth to a third of the time at no worse FID (study report).  [default: one resolution]",
+)
 @click.option("--count", type=Whole(1, LARGEST_COUNT), default=Request.count)
 @seed_option
 @click.option(
@@ -104,6 +111,7 @@ def sample(out: Path, device: str, folder: Path, data: str | None, **values: Any
             "resolution": request.resolution,
             "sampler": request.sampler,
             "steps": request.steps,
+            "coarse_until": request.coarse_until,
             "network_calls": request.calls,
             "count": request.count,
             "seed": request.seed,

@@ -49,6 +49,12 @@ def refine(process: Process, x: Tensor, resolution: int, time: float) -> Tensor:
     return LowModes(bandwidth(coarse), resolution).impose(free, resample(x, resolution))
 
 
+def change_of_level(times: list[float], until: float) -> int:
+    """The first index of falling times that is at or below `until`, else the last one."""
+    until = check_time(until)
+    return next((i for i, t in enumerate(times) if t <= until), len(times) - 1)
+
+
 def sample_coarse_to_fine(
     coarse: Denoise,
     fine: Denoise,
@@ -68,7 +74,7 @@ def sample_coarse_to_fine(
     """
     method = check_sampler(sampler)
     times = method.times(process.schedule, steps)
-    last = next((i for i, t in enumerate(times) if t <= check_time(until)), len(times) - 1)
+    last = change_of_level(times, until)
 
     def run(denoise: Denoise, x: Tensor, part: list[float]) -> Iterator[State]:
         where = process.prior, process.seed, process.indices, x.shape[-1], x.device, x.dtype

@@ -1,6 +1,6 @@
 """What does it save to denoise high noise on a coarse level, and what does it cost?
 
-A run on level N starts on level N/2 and changes at a time `until` (`diffusion.coarse`): the
+A run on level N starts on level N/2 and changes at a time (`Request.coarse_until`): the
 missing modes are drawn from their Gaussian law there. Two measurements for every time:
 
 - *exact*: with the score of a Gaussian with the data's spectrum, the distance of the images from
@@ -10,13 +10,12 @@ missing modes are drawn from their Gaussian law there. Two measurements for ever
 """
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
-from mldemo.diffusion.coarse import Process, sample_coarse_to_fine
-from mldemo.pipeline import Run, prepare
+from mldemo.pipeline import prepare
 from mldemo.request import Request
 from mldemo.store.manifest import BUNDLE, manifest_entry, read_manifest
 from mldemo.studies.convergence import coupled_distance
@@ -29,18 +28,6 @@ if TYPE_CHECKING:
 LEVELS = ((16, 32), (32, 64))
 UNTIL = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # 1: fine throughout
 COUNT, CHUNK = 1000, 50
-
-
-def images(coarse: Run, fine: Run, until: float, indices: list[int]) -> Tensor:
-    """x_0 on the level of `fine`, (B, 1, N, N), of a run that changes to it at `until`."""
-    if until >= 1:
-        return fine.result(indices).x0
-    r = fine.request
-    process = Process(fine.prior, fine.statistics, fine.schedule, r.seed, indices)
-    start = coarse.start(indices)
-    parts = coarse.denoise, fine.denoise, process, start, r.resolution, until
-    *_, last = sample_coarse_to_fine(*parts, r.sampler, r.steps)
-    return last.x0.cpu()
 
 
 class MultilevelSampling(Study):
@@ -78,26 +65,24 @@ class MultilevelSampling(Study):
     def _measured(
         self, asked: Record, levels: tuple[int, int], until: float, seed: int, quick: bool
     ) -> Record:
-        def run(n: int, score: str) -> Run:
-            more = {"steps": asked["steps"], "guidance": 1.0, "seed": seed}
-            return prepare(Request(resolution=n, score=score, **more))
-
-        few = list(range(16))
-        exact = [run(n, "gaussian") for n in levels]
-        gap = coupled_distance(exact[1].result(few).x0, images(exact[0], exact[1], until, few))
-        coarse, fine = (run(n, "learned") for n in levels)
-        images(coarse, fine, until, few)  # constants are made before the clock runs
+        fine = Request(resolution=levels[1], steps=asked["steps"], guidance=1.0, seed=seed)
+        request = replace(fine, coarse_until=None if until >= 1 else until)
+        few = range(16)
+        exact = [prepare(replace(r, score="gaussian")) for r in (fine, request)]
+        gap = coupled_distance(*(run.result(few).x0 for run in exact))
+        run = prepare(request)
+        run.result(few)  # constants are made before the clock runs
         parts, start = [], time.process_time()
         for first in range(0, asked["count"], CHUNK):
-            indices = list(range(first, min(first + CHUNK, asked["count"])))
-            parts.append(images(coarse, fine, until, indices))
+            indices = range(first, min(first + CHUNK, asked["count"]))
+            parts.append(run.result(indices).x0)
         seconds = time.process_time() - start
         found = judge(quick).evaluate(torch.cat(parts))
         return {
             "levels": list(levels),
             "until": until,
             "seed": seed,
-            "exact": gap / fine.statistics.variance**0.5,
+            "exact": gap / run.statistics.variance**0.5,
             "cpu_seconds": seconds,
             "fid": found["metrics"]["fid"],
             "fid_second": found["metrics"]["fid_second"],

@@ -88,6 +88,7 @@ def data_power(run: Run) -> Tensor:
 def heading(run: Run) -> dict[str, Any]:
     """What stays the same during a run, as JSON types."""
     r = run.request
+    coarse = {"until": r.coarse_until, "resolution": r.start_resolution, "change": run.change}
     return {
         "device": run.device.type,
         "score": r.score,
@@ -97,6 +98,7 @@ def heading(run: Run) -> dict[str, Any]:
         "levels": run.trained_levels,
         "prior": r.prior,
         "resolution": r.resolution,
+        "coarse": None if r.coarse_until is None else coarse,
         "count": r.count,
         "steps": r.steps,
         "sampler": SAMPLERS[r.sampler].label,

@@ -22,6 +22,7 @@ from gradio.utils import get_upload_folder
 from PIL.Image import Image
 
 from mldemo.data.pictures import pixels
+from mldemo.diffusion.sde import END, FIRST
 from mldemo.diffusion.steps import SAMPLERS
 from mldemo.images import sheet
 from mldemo.pipeline import Frame, Run, default_statistics
@@ -48,6 +49,8 @@ ARGUMENTS = {
     "guidance": f"weight of what the network adds to the linear filter, 0 to {LARGEST_GUIDANCE:g}",
     "exponent": "decay s of the spectrum of a prior that has one; none for its default",
     "kappa": "κ of a prior that has one, 2π over its correlation length; none for its default",
+    "coarse_until": f"time above {FIRST:g} and at most {END:g} down to which the run has half the "
+    "resolution; none for one resolution",
 }
 CONCURRENCY = {"concurrency_limit": 4, "concurrency_id": "compute"}
 

@@ -192,8 +192,10 @@ export class Runner {
 
   // -------------------------------------------------------------- words
   words(h) {
-    return (this.tab?.words?.(h) ?? [h.prior + " prior", h.resolution + "²", h.steps + " steps",
-      h.sampler, "seed " + h.seed]).join(" · ");
+    const { coarse } = h, change = coarse
+      && `coarse until t = ${coarse.until} (${coarse.resolution}² → ${h.resolution}²)`;
+    return (this.tab?.words?.(h) ?? [h.prior + " prior", change || h.resolution + "²",
+      h.steps + " steps", h.sampler, "seed " + h.seed]).join(" · ");
   }
   labels() {
     const h = this.player.head, { mode, state } = this.root.dataset;

@@ -48,7 +48,9 @@ export function create({ root, player, spec, view, runner }) {
   const map = player.add(new Chart($("map"), {
     layout: () => ({
       x: [0, player.steps], y: [1, last()], logY: true, label: "step", labelY: "frequency |k|",
-      ticksX: evenly(player.steps), ticksY: octaves([1, last()]), noGrid: true, curves: [],
+      ticksX: evenly(player.steps), ticksY: octaves([1, last()]), noGrid: true,
+      curves: player.head.coarse ? [{ points: [1, last()].map((k) => [player.head.coarse.change, k]),
+        ink: "ink", dash: [4, 4], width: 1.5 }] : [], // from here on the grid is the run's own
     }),
     under: (c, chart) => {
       const { box } = chart, head = player.head, { prior, spread } = head.data;

@@ -19,6 +19,7 @@ from mldemo.ui.terms import TERMS
 from mldemo.ui.wire import RECORDING, Record, run_records
 
 AUTO = "auto"  # the default checkpoint of the prior
+OFF = "off"  # one level
 
 
 def names(place: Place) -> list[str]:
@@ -110,12 +111,21 @@ def steps_field(default: int, most: int) -> Whole:
     return Whole("steps", "Steps", default, 2, most, why=TERMS["steps"], lesser=True)
 
 
+def coarse_field() -> Choice:
+    """Down to which time a run has half the resolution."""
+    options = [(text, text) for text in (OFF, "0.1", "0.2", "0.4")]
+    name, label = "coarse_until", "Coarse until t"
+    return Choice(name, label, OFF, options, why=TERMS["coarse-until"], lesser=True)
+
+
 def request_of(values: dict[str, Any]) -> Request:
     """The checked request behind the values of the form."""
     values = dict(values, resolution=values["n"])
     del values["n"]
     if values["score"] != "learned" or values["checkpoint"] == AUTO:
         values["checkpoint"] = None
+    until = values["coarse_until"]
+    values["coarse_until"] = None if until == OFF else float(until)
     return checked(values)
 
 
@@ -157,6 +167,7 @@ def tab(place: Place) -> Tab:
                 why=TERMS["guidance"],
                 lesser=True,
             ),
+            coarse_field(),
         ),
         aspects=network_aspects(place),
         unseen=(Unseen("trained", 40),),
