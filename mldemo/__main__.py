@@ -1,6 +1,12 @@
 """`python -m mldemo`, and the command `mldemo`."""
 
+import atexit
+import os
 import signal
+import sys
+
+PATIENCE = 10.0  # seconds that a command may take to put things away after Ctrl-C
+INTERRUPTED = 130  # the exit code of shells
 
 
 def main() -> None:
@@ -8,12 +14,33 @@ def main() -> None:
 
     Until it is imported, which takes a second, Ctrl-C ends the process as the system does by
     default: an exception inside the import of an extension may be lost or become another one.
+    Taking torch apart at the end may wait for threads, so an interrupted command does without.
     """
-    ours = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     from mldemo.cli import main as run
 
-    signal.signal(signal.SIGINT, ours)
-    run()
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        run()
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+
+
+def interrupt(*_: object) -> None:
+    """End the command; where the exception is lost, and at the next Ctrl-C, end the process.
+
+    A destructor and some extensions swallow whatever is raised in them.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

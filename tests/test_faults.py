@@ -427,6 +427,45 @@ def in_its_own_start(pid: int) -> bool:
     return bool(caught) and "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
 
 
+LOST = """
+class Busy:
+    def __del__(self): told(); time.sleep(600)
+def run(): Busy(); time.sleep(600)
+"""
+HANGING = """
+def run():
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    try: told(); time.sleep(600)
+    except KeyboardInterrupt: raise SystemExit(130) from None
+"""
+
+
+@pytest.mark.parametrize(("run", "code"), [(LOST, -signal.SIGINT), (HANGING, 130)])
+def test_control_c_that_is_lost_or_waited_for(run: str, code: int) -> None:
+    """Raised in a destructor, or beside a thread that does not end: the process ends."""
+    program = f"""
+import threading, time
+import mldemo.__main__ as program
+from mldemo import cli
+program.PATIENCE = 0.5
+def told(): print("busy", flush=True)
+{run}
+cli.main = run
+program.main()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b"busy\n"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == code
+
+
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 0.5, 0.7, 1.0, 2.0])
 def test_control_c_at_any_time(tiny_bundle: Path, tmp_path: Path, seconds: float) -> None:
     command = [sys.executable, "-m", "mldemo", "sample", "--checkpoints", str(tiny_bundle)]
