@@ -104,20 +104,26 @@ class MultilevelSampling(Study):
         return out
 
     def conclusion(self, record: Record) -> str:
-        """The earliest change that costs no FID beyond the seeds' spread, and what it saves."""
+        """The latest change that costs no FID beyond the seeds' spread, and the time it takes.
+
+        Both judges must agree: the second one sees what the first is blind to.
+        """
         said = []
         rows = self.rows(record)
         for coarse, fine in record["inputs"]["levels"]:
             mine = [r for r in rows if r["from"] == coarse]
             whole = next(r for r in mine if r["until"] == 1)
-            bound = whole["fid"] + max(whole["fid, sd"], 0.1)
-            free = [r for r in mine if r["fid"] <= bound]
+            bound = {k: whole[k] + max(whole[f"{k}, sd"], 0.1) for k in ("fid", "fid_second")}
+            free = [r for r in mine if all(r[k] <= b for k, b in bound.items())]
             last = min(free, key=lambda r: r["until"])
-            saved = 1 - last["cpu_seconds"] / whole["cpu_seconds"]
+            share = last["cpu_seconds"] / whole["cpu_seconds"]
+            fid, before = (
+                " and ".join(f"{r[k]:.2f} ± {r[f'{k}, sd']:.2f}" for k in bound)
+                for r in (last, whole)
+            )
             said.append(
                 f"{coarse} → {fine}: staying on the coarse level until t = {last['until']:g} has "
-                f"FID {last['fid']:.2f} ± {last['fid, sd']:.2f} against {whole['fid']:.2f} ± "
-                f"{whole['fid, sd']:.2f} and saves {saved:.0%} of the CPU time"
+                f"FID {fid} by the two judges against {before}, in {share:.2f} of the CPU time"
             )
         return "; ".join(said) + "."
 
