@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = "/usr/bin/chromium"
@@ -106,6 +106,67 @@ def page(browser: Browser) -> Iterator[Page]:
     assert not complaints
 
 
+def drawn(page: Page) -> None:
+    """Wait until everything that has been asked for is on the screen: two frames of the page."""
+    page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
+
+
+def laid_out(page: Page) -> None:
+    """Wait until every style has come and every part stands where it did five frames ago."""
+    page.evaluate(
+        """async () => {
+          const parts = ".md-player :is(canvas, .md-plot, .main-svg, .md-picture, .md-play),"
+            + ".md-bar, .md-controls, .md-guide, #title"; // none that moves with its words
+          const look = () => [...document.querySelectorAll(parts)].map((e) => {
+            const { x, y, width, height } = e.getBoundingClientRect();
+            return [x, y, width, height].map(Math.round);
+          }).join();
+          await document.fonts.ready;
+          for (let last = null, same = 0, frames = 0; same < 5; frames += 1) {
+            if (frames > 1200) throw Error("the page does not come to rest");
+            await new Promise(requestAnimationFrame);
+            const styles = [...document.querySelectorAll("link[rel=stylesheet]")];
+            const now = styles.every((e) => e.sheet) ? look() : null;
+            same = now !== null && now === last ? same + 1 : 0;
+            last = now;
+          }
+        }"""
+    )
+
+
+def linked(page: Page, *there: str, gone: str = "") -> str:
+    """Wait until the address, which follows with a delay, has these parts, and one no more."""
+    page.wait_for_function(
+        """([there, gone]) => there.every((part) => location.href.includes(part))
+          && !(gone && location.href.includes(gone))""",
+        arg=[[*there], gone],
+    )
+    return page.url
+
+
+class Held:
+    """Requests that get no answer until they are let go."""
+
+    def __init__(self, page: Page, pattern: str | re.Pattern[str]) -> None:
+        self.page, self.pattern, self.routes, self.free = page, pattern, list[Route](), False
+        page.route(pattern, lambda r: r.continue_() if self.free else self.routes.append(r))
+
+    def come(self) -> None:
+        """Wait until one has been asked."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not self.routes:
+            assert time.monotonic() < deadline, self.pattern
+            self.page.wait_for_timeout(20)
+
+    def let_go(self) -> None:
+        """Answer them, and all that come."""
+        self.free = True
+        for route in self.routes:
+            route.continue_()
+
+
 class Tab:
     """One tab of an open page."""
 
@@ -139,7 +200,7 @@ class Tab:
     def finished(self) -> None:
         """Wait for the end of a live run, drawn."""
         self.page.wait_for_selector(f"{self.root}[data-mode=live][data-state=finished]")
-        self.page.wait_for_timeout(100)
+        drawn(self.page)
 
     def end(self) -> None:
         """Wait for the end of a live run, and stand still at its last step."""

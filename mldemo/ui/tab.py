@@ -160,7 +160,7 @@ def build_tab(tab: Tab) -> tuple[list[Component], list[Component]]:
             _folded(tab.notes)
     start.click(None, components, None, js=on_page(f"start('{tab.id}', v)"))
     stop.click(None, None, None, js=on_page(f"stop('{tab.id}')"))
-    pane.select(None, None, None, js=on_page(f"select('{tab.id}')"))
+    pane.select(None, None, None, js=on_page("select()"))
     gr.on(
         [c.change for c in components],  # type: ignore[attr-defined]
         None,

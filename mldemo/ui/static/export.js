@@ -73,7 +73,7 @@ export async function save(player, kind, name) {
     return download(await new Promise((done) => sheet.toBlob(done, "image/png")), `mldemo-${name}.png`);
   }
   const { take, animation } = await import(`./${kind}.js`);
-  const { playhead } = player, { current, playing } = playhead, pictures = [];
+  const { playhead, head } = player, { current, playing } = playhead, pictures = [];
   const every = Math.ceil((player.latest + 1) / FRAMES);
   playhead.playing = false;
   try {
@@ -82,9 +82,10 @@ export async function save(player, kind, name) {
       player.redraw();
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
       pictures.push(await take(compose(player, Math.min(WIDE / 2, player.root.clientWidth))));
+      if (player.head !== head) throw Error("Another run began; press again once it is finished.");
     }
   } finally {
-    Object.assign(playhead, { current, playing });
+    if (player.head === head) Object.assign(playhead, { current, playing });
     player.redraw();
   }
   return download(await animation(pictures, 1000 / playhead.speed, LAST), `mldemo-${name}.${kind}`);

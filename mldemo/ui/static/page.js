@@ -4,10 +4,10 @@ import { GLOBAL, query as current } from "./address.js";
 import { explain } from "./explain.js";
 import { dress } from "./lecture.js";
 import { allowed, read, text } from "./fields.js";
-import { choose, ids, isFrozen, link, show, shown, tabOf, thaw, thawed, turn, write } from "./tabs.js";
+import { choose, ids, isFrozen, link, pressed, settling, show, shown, tabOf, thaw, thawed, turn, write } from "./tabs.js";
 
 const LONGEST = 4000; // of what a tab keeps in the link: two drawings, one of a pinned run
-const named = (spec, list) => Object.fromEntries(spec.fields.map((f, i) => [f.name, list[i]]));
+const named = (fields, list) => Object.fromEntries(fields.map((f, i) => [f.name, list[i]]));
 
 // What a control offers by now, where that changes while the page is served: see opening.py.
 const offered = JSON.parse(document.querySelector('meta[name="md-choices"]')?.content ?? "{}");
@@ -45,46 +45,54 @@ export async function fromUrl(specs) { // gradio calls this once, with every con
       + known.join(", ") + ".");
   dress(query, ids());
   thaw();
-  if (active !== known[0]) show(active);
-  ready(tabOf(active));
+  const chosen = pressed(); // by hand, while the link was still being read
+  if (chosen && chosen !== known[0]) turn(chosen);
+  else if (active !== known[0]) show(active);
+  ready(tabOf(shown()));
   if (query.has("lesson")) import("./guide.js").then((guide) => guide.follow());
   return [...out, ...aspects.map(([id, facts, aspect]) => aspect.shown(facts, tabOf(id).values))];
 }
 function ready(tab) {
-  if (!tab.runner || isFrozen()) return;
-  if (!tab.opened) {
-    tab.opened = true;
-    if (tab.fresh || tab.spec.eager) tab.runner.start(tab.values);
-    else tab.runner.opening();
-  }
-  if (tab.notes.length) tab.runner.alert(tab.notes.splice(0).join(" "));
+  if (!tab.runner || isFrozen() || tab.opened) return;
+  tab.opened = true;
+  tab.runner.note = tab.notes.join(" ");
+  const { alone, eager } = tab.spec;
+  if (tab.fresh || eager || (tab.moved && !alone)) tab.runner.start(tab.values);
+  else tab.runner.opening();
 }
 
 // ---------------------------------------------------------------- gradio's events
 export function changed(id, list) {
   const tab = tabOf(id);
-  if (!tab.spec || isFrozen()) return [];
-  const values = named(tab.spec, list);
-  if (tab.spec.fields.every((f) => text(values[f.name]) === text(tab.values[f.name]))) return [];
+  if (isFrozen()) return [];
+  const values = named(tab.fields, list);
+  if (tab.fields.every((f) => text(values[f.name]) === text(tab.values[f.name]))) return [];
   tab.values = values;
+  tab.moved = true;
   if (id === shown()) write();
   tab.runner?.changed(values);
   return [];
 }
 export function start(id, list) {
   const tab = tabOf(id);
-  if (!tab.spec) return [];
-  tab.values = named(tab.spec, list);
-  tab.runner.start(tab.values);
+  if (tab.fields) tab.values = named(tab.fields, list);
+  tab.fresh = true; // should its script be still to come
+  if (tab.runner) {
+    tab.opened = true;
+    tab.runner.start(tab.values);
+  }
   if (id === shown()) write();
   return [];
 }
 export function stop(id) {
-  tabOf(id).runner?.stop();
+  const tab = tabOf(id);
+  tab.fresh = tab.moved = false;
+  tab.runner?.stop();
   return [];
 }
-export function select(id) {
-  if (isFrozen() || id === shown()) return [];
+export function select() { // an event may come late, and one comes by itself as gradio begins
+  const id = pressed();
+  if (isFrozen() || settling() || id === shown()) return [];
   turn(id);
   ready(tabOf(id));
   return [];
@@ -97,7 +105,7 @@ export async function mount(element, spec) {
   await (tab.made ??= make(tab, root, spec));
   if (tab.runner.root !== root) { // the page opened with it: it goes on playing, in its place
     root.replaceWith(tab.runner.root);
-    document.querySelector("#md-opening").remove();
+    document.querySelector("#md-opening")?.remove();
   }
   if (spec.tab === shown()) ready(tab);
 }
@@ -107,7 +115,7 @@ export async function open(element, spec) { // before gradio is there, and nothi
   tab.fields = spec.fields;
   for (const f of spec.fields) tab.values[f.name] = f.default;
   await (tab.made = make(tab, root, spec));
-  if (tab.opened) return;
+  if (tab.opened || tab.fresh || !isFrozen()) return; // `ready` does it
   tab.opened = true;
   tab.runner.opening();
 }

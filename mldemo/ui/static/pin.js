@@ -29,8 +29,8 @@ export class Pin {
     });
     this.button = root.querySelector(".md-pin");
     this.button.addEventListener("click", () => (this.kept ? this.#keep(null) : this.#now()));
-    const query = read(view.get("pin"), spec);
-    if (query) this.#compute(query);
+    const words = view.get("pin"), query = read(words, spec);
+    if (query) this.#compute(query, words);
     else view.set("pin", null);
     this.#show();
   }
@@ -49,16 +49,17 @@ export class Pin {
     this.#keep({ head: player.head, frames: player.tracks[0], words: runner.words(player.head) },
       write(settled(this.spec.fields, runner.asked, player.head)));
   }
-  async #compute(query) { // as the link says
-    const kept = { frames: [] };
+  async #compute(query, words) { // as the link says, unless another run has been pinned meanwhile
+    const kept = { frames: [] }, current = () => this.view.get("pin") === words;
     try {
       for await (const record of records(this.runner.address(query))) {
         if (record.kind === "error") throw Error(record.text);
         if (record.kind === "head") Object.assign(kept, { head: record, words: this.runner.words(record) });
         if (record.kind === "frame") kept.frames[record.step] = record;
       }
-      this.#keep(kept, this.view.get("pin"));
+      if (current()) this.#keep(kept, words);
     } catch (error) {
+      if (!current()) return;
       this.view.set("pin", null);
       this.runner.alert(`The pinned run of the link: ${error.message ?? error}`);
     }

@@ -42,6 +42,7 @@ export class Player {
       this.steps = head.steps;
       this.range.max = String(head.steps);
       this.playhead.begin(how);
+      this.#state(); // nothing that is known of the last run is taken for this one's
       this.view.set("step", Number.isFinite(how.target ?? NaN) ? how.target : null);
     }
     this.heads[track] = head;
@@ -107,7 +108,8 @@ export class Player {
   #state(frame) { // what the page can know of it
     const { playing, played } = this.playhead, data = this.root.dataset;
     const now = { frames: String(this.#counted), playing: String(playing), played: String(played) };
-    if (frame && this.drawn !== frame) data.step = String(frame.step); // of another run, perhaps
+    if (!frame) delete data.step;
+    else if (this.drawn !== frame) data.step = String(frame.step); // of another run, perhaps
     for (const [name, value] of Object.entries(now)) if (data[name] !== value) data[name] = value;
     if (this.root.classList.toggle("md-playing", playing) !== this.shownPlaying) {
       this.shownPlaying = playing;

@@ -10,6 +10,7 @@ const LIVE = new URL("../../live/", import.meta.url);
 const deviceName = (device) => (device === "cpu" ? "CPU" : `GPU (${device})`);
 
 export class Runner {
+  note = ""; // on the link, beside the run that it starts
   #run = null; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = []; #target = null; #filled = null; #said = 0;
 
   constructor(root, spec, module, view, link) {
@@ -43,8 +44,9 @@ export class Runner {
   opening() { // nobody has asked for anything: show what is recorded, if something is
     const { recording } = this.spec.props;
     if (recording) return this.#play(new URL(recording, import.meta.url), "prerecorded");
-    this.tab.idle?.();
-    if (!this.tab.idle) this.put("mode", "press Start");
+    if (this.tab.idle) return this.tab.idle();
+    this.alert(this.note);
+    this.put("mode", "press Start");
   }
   address(query) { // of a live run
     const url = new URL(this.spec.tab, LIVE);
@@ -76,7 +78,8 @@ export class Runner {
     this.stop();
     const control = new AbortController(), id = `${mode}-${(this.#count += 1)}`;
     this.#run = control;
-    this.alert("");
+    this.alert(this.note);
+    this.note = "";
     this.state = "waiting";
     let ended = false;
     try {
@@ -133,7 +136,7 @@ export class Runner {
           this.labels();
         } else if (record.kind === "frame") player.push(record);
       }
-      player.end();
+      if (this.#filled === run) player.end();
     } catch { /* the run itself says what is wrong */ }
   }
   #begin(head, mode, id) {

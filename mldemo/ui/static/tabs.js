@@ -4,7 +4,7 @@ import { settled, text } from "./fields.js";
 import { GLOBAL, push, query, replace, visible, written } from "./address.js";
 
 const known = new Map(); // id -> {title, fields, values, view, notes, and page.js's own}
-let active = null, frozen = true; // frozen: the URL is still being read
+let active = null, frozen = true, missed = false; // frozen: the URL is still being read
 let read = () => {};
 export const thawed = new Promise((resolve) => { read = resolve; }); // what a tab is made from
 
@@ -15,16 +15,32 @@ export const shown = () => active;
 export const now = () => [...known].filter(([, tab]) => tab.fields)
   .map(([id, { title, fields, values }]) => ({ id, title, fields, values }));
 export const isFrozen = () => frozen;
-export function thaw() { frozen = false; read(); }
+export function thaw() { // what was set by hand meanwhile goes into the URL now
+  frozen = false;
+  read();
+  if (missed) write();
+}
 export function choose(id) { active = id; }
 
-export function show(id, tries = 40) { // press gradio's own button, as soon as it is there
-  const button = document.querySelector(`button[role=tab][data-tab-id="${CSS.escape(id)}"]`);
-  if (button) {
-    button.scrollIntoView({ block: "nearest", inline: "nearest" });
-    return button.click();
+// Gradio's own buttons: they come when gradio has made them, and which is pressed is what people see.
+let showing = null; // to be pressed
+const pressing = new MutationObserver(press);
+export const pressed = () => document.querySelector("button[role=tab][aria-selected=true]")?.dataset.tabId;
+export const settling = () => showing !== null && !press();
+export function show(id) {
+  showing = id;
+  if (!press()) pressing.observe(document.body, { childList: true, subtree: true, attributeFilter: ["aria-selected", "data-tab-id"] });
+}
+function press() { // whether it is pressed by now
+  if (pressed() !== showing) {
+    const button = document.querySelector(`button[role=tab][data-tab-id="${CSS.escape(showing)}"]`);
+    button?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    button?.click();
+    if (pressed() !== showing) return false;
   }
-  if (tries) setTimeout(show, 50, id, tries - 1);
+  pressing.disconnect();
+  showing = null;
+  return true;
 }
 
 // ---------------------------------------------------------------- the URL follows
@@ -35,6 +51,7 @@ export function write() { // browsers limit how often
 }
 function writeNow() {
   clearTimeout(soon);
+  missed = frozen;
   if (!frozen && active) replace(search());
 }
 export function turn(id) { // to another tab: a step in the browser's history, unless it made it
@@ -47,7 +64,7 @@ export function turn(id) { // to another tab: a step in the browser's history, u
 }
 addEventListener("popstate", () => {
   const id = query().get("tab") ?? ids()[0];
-  if (!frozen && id !== active && known.has(id)) show(id);
+  if (!frozen && known.has(id) && id !== (showing ?? pressed())) show(id); // `active` may be yet to come
 });
 function search() {
   const before = query(), out = new URLSearchParams(), tab = tabOf(active);

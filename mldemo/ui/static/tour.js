@@ -1,6 +1,6 @@
 // The tour: from one thing on the first tab to the next, with the words that it has for itself.
 import { place } from "./explain.js";
-import { show, shown } from "./tabs.js";
+import { show, shown, thawed } from "./tabs.js";
 
 const STOPS = [ // what is pointed at, within the page, and what is said if it has no words of its own
   ["#tab-watch figure:has(.md-x)"], ["#tab-watch figure:has(.md-x0)"],
@@ -19,9 +19,12 @@ document.body.append(box);
 const [back, next] = box.querySelectorAll("button");
 let stops = [], at = 0, from = null;
 
-function begin(button) {
+async function begin(button) {
   from = button;
+  await thawed; // pressed before gradio is there, it begins when it is
   if (shown() !== "watch") show("watch");
+  const player = () => document.querySelector("#tab-watch .md-player");
+  while (!player()?.offsetParent) await new Promise(requestAnimationFrame);
   const found = STOPS.map(([selector, words]) => [document.querySelector(selector), words]);
   stops = found.filter(([e]) => e?.offsetParent || e?.getClientRects().length);
   go(0);

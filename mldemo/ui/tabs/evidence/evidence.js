@@ -25,13 +25,13 @@ export function create({ root, player, spec, view, runner }) {
     return (first.visible !== "legendonly") !== toggled.has(names().indexOf(name));
   };
   async function draw() {
-    const mine = (drawing += 1), { clientWidth: width, clientHeight: height } = plot;
+    const mine = (drawing += 1), { study } = head ?? {}, { clientWidth: width, clientHeight: height } = plot;
     if (!head || !width || !height) return;
     const Plotly = await plotly(spec.props.plotly);
     if (mine !== drawing) return; // another size, or another figure
     const { data, layout } = dressed(head.figure, player.ink, { width, height, shown });
     await Plotly.react(plot, data, layout, { displayModeBar: false });
-    root.dataset.plotted = head.study;
+    root.dataset.plotted = study;
   }
   player.add({ canvas: plot, draw: () => draw().catch((error) => runner.alert(error.message)) });
 

@@ -66,13 +66,18 @@ export function create({ root, player, spec, view, runner }) {
     });
     c.globalAlpha = 1;
   }
-  async function remember() { // the sheet into the link
+  let packing = 0;
+  async function remember() { // the sheet into the link; whether it has not been taken up again since
+    const mine = (packing += 1);
     try {
-      view.set("picture", drawn ? await pack(ink) : null);
+      const words = drawn ? await pack(ink) : null;
+      if (mine !== packing) return false;
+      view.set("picture", words);
       view.set("region", region.text || null);
     } catch (error) {
       say(error.message);
     }
+    return mine === packing;
   }
   function say(words = "", offer = false) { // beside the sheet, where people look
     $("pad-note").hidden = !words;
@@ -85,8 +90,7 @@ export function create({ root, player, spec, view, runner }) {
     say();
     clearTimeout(later);
     later = setTimeout(async () => {
-      await remember();
-      runner.start(runner.values);
+      if (await remember()) runner.start(runner.values);
     }, WAIT);
   }
   const tool = $("tool");
@@ -138,11 +142,10 @@ export function create({ root, player, spec, view, runner }) {
   });
 
   // -------------------------------------------------------------- between link, form and run
+  const folding = document.head.appendChild(document.createElement("style")); // of controls yet to come, too
   function suit(values) { // show the controls that matter, and give the pencil its use
-    for (const [name, kinds] of Object.entries(FOR)) {
-      const block = document.getElementById("forward-" + name);
-      if (block) block.style.display = kinds.includes(values.kind) ? "" : "none";
-    }
+    const idle = Object.keys(FOR).filter((name) => !FOR[name].includes(values.kind));
+    folding.textContent = `${idle.map((name) => "#forward-" + name).join()} { display: none !important; }`;
     $("kept-figure").hidden = values.kind !== "extend";
     $("region").closest("label").hidden = values.kind !== "inpaint";
     for (const option of tool.options)
