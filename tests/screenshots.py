@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.sync_api import Page, TimeoutError, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
-from ui import ARGUMENTS, CHROMIUM, PATIENCE, serve
+from ui import ARGUMENTS, CHROMIUM, PATIENCE, laid_out, serve
 
 SHAPES = {
     "light": ((1440, 900), "__theme=light", False),
@@ -37,7 +37,8 @@ def settle(page: Page, ident: str) -> None:
     page.focus(player)
     page.keyboard.press("End")
     page.evaluate("scrollTo(0, 0)")
-    page.wait_for_timeout(700)
+    page.wait_for_selector(f"{player}:not([data-playing=true])")
+    laid_out(page)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 from screenshots import settle, tabs
-from ui import app, browser, page
+from ui import app, browser, drawn, page
 
 __all__ = ["app", "browser", "page"]
 
@@ -96,14 +96,13 @@ def test_every_tab_opens_runs_and_scrubs(
         page.click(f"#{ident}-start")
         if ident == "training":  # takes minutes, so it is stopped on its way
             page.wait_for_selector(f'{root}[data-mode=live]:not([data-run="{before}"])')
-            page.wait_for_timeout(200)  # the count of frames is the new run's
             page.wait_for_function("e => document.querySelector(e).dataset.frames > 5", arg=root)
             page.click(f"#{ident}-stop")
             over = "stopped"
         page.wait_for_selector(
             f'{root}[data-mode=live][data-state={over}]:not([data-run="{before}"])'
         )
-        page.wait_for_timeout(300)
+        drawn(page)
         seen.clear()
         if page.locator(f"{root} .md-bar").is_visible():
             page.focus(root)

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 from screenshots import tabs
 from test_accessibility import open_tab
-from ui import app, browser, page
+from ui import app, browser, laid_out, page
 
 from mldemo.ui.tab import UI
 from mldemo.ui.terms import TERMS
@@ -30,7 +30,7 @@ SMALLEST = """root => Math.min(...[...document.querySelectorAll(
 def resize(page: Page, size: tuple[int, int]) -> None:
     """To another screen, laid out."""
     page.set_viewport_size({"width": size[0], "height": size[1]})
-    page.wait_for_timeout(250)
+    laid_out(page)
 
 
 @pytest.mark.parametrize("query", ["present=1", ""])
@@ -77,14 +77,14 @@ def test_pictures_play_and_controls_share_a_narrow_screen(
         assert handle.get_attribute("aria-expanded") == "false"
         handle.click()
         assert handle.get_attribute("aria-expanded") == "true"
-        page.wait_for_timeout(300)
+        laid_out(page)
         sheet = page.locator(controls).bounding_box()
         assert sheet is not None
         assert sheet["y"] + sheet["height"] == pytest.approx(size[1], abs=1)
         for scrolled in (None, 200):
             if scrolled:
                 page.mouse.wheel(0, scrolled)
-                page.wait_for_timeout(200)
+                laid_out(page)
             edges = page.evaluate(LOWEST, root)
             assert all(0 < edge <= sheet["y"] for edge in edges.values()), (ident, scrolled, edges)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]

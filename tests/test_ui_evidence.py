@@ -11,7 +11,7 @@ import httpx
 import pytest
 import torch
 from playwright.sync_api import Page
-from ui import Tab, app, browser, page
+from ui import Tab, app, browser, laid_out, linked, page
 
 from mldemo.store.manifest import BUNDLE
 from mldemo.studies.evaluated import Evaluated
@@ -43,7 +43,7 @@ def drawn(page: Page, study: str | None = None) -> None:
     """Wait until the figure of the record that is shown (or of this one) stands there."""
     mark = "[data-plotted]" if study is None else f'[data-plotted="{study}"]'
     page.wait_for_selector(f"{ROOT}[data-state=finished]{mark} .md-plot .main-svg")
-    page.wait_for_timeout(200)
+    laid_out(page)
 
 
 def traces(page: Page) -> list[dict]:
@@ -77,9 +77,8 @@ def test_every_record_is_there(app: str, page: Page) -> None:
         assert [t["seen"] for t in found] == seen
         bars = [s and bool(t.error_y.array) for s, t in zip(seen, figure.data, strict=True)]
         assert [t["bars"] is not None for t in found] == bars and any(bars)
-        page.wait_for_timeout(250)
-        first = evidence.questions(PLACE)[0][1]
-        assert (f"study={study.name}" in page.url) == (study.name != first)
+        default = study.name == evidence.questions(PLACE)[0][1]
+        linked(page, "tab=evidence" if default else f"study={study.name}", gone=default * "study=")
     shipped = {study.name for study, _ in records()}
     assert {name for _, name in evidence.questions(PLACE)} == shipped
     assert page.locator(f"{ROOT} .md-every-record tbody tr").count() == len(shipped)
@@ -164,7 +163,7 @@ def test_lines_bars_and_axis_are_in_the_link(app: str, page: Page) -> None:
         "e => document.querySelector(e)._fullLayout.yaxis.type === 'log'", arg=f"{ROOT} .md-plot"
     )
     before = traces(page)
-    page.wait_for_timeout(400)
+    linked(page, "bars=", "y=log", "toggled=0")
     query = {k: v[0] for k, v in parse_qs(urlsplit(page.url).query).items()}
     wanted = {"tab": "evidence", "study": "linear", "bars": "2 sd", "y": "log", "toggled": "0"}
     assert query == wanted
@@ -175,8 +174,7 @@ def test_lines_bars_and_axis_are_in_the_link(app: str, page: Page) -> None:
     assert {t["name"] for t in after if not t["seen"]} == {name}
     page.check('#evidence-study input[value="solutions"]')
     drawn(page, "solutions")
-    page.wait_for_timeout(400)
-    assert "toggled" not in page.url
+    linked(page, gone="toggled")
 
 
 def test_bars_are_as_long_as_asked(app: str) -> None:

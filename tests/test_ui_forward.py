@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from playwright.sync_api import Page
-from ui import app, browser, page
+from ui import app, browser, linked, page
 
 from mldemo.data.pictures import mask_from_text, picture_from_text
 from mldemo.space.spectral import to_modes
@@ -62,8 +62,9 @@ def after(page: Page, before: str) -> None:
     page.wait_for_selector(f'{DONE}:not([data-run="{before}"])')
 
 
-def link(page: Page) -> dict[str, str]:
-    page.wait_for_timeout(400)  # addresses are written with a delay
+def link(page: Page, part: str, gone: str = "") -> dict[str, str]:
+    """What the address says, once it has a part, and another no more."""
+    linked(page, part, gone=gone)
     return {k: v[0] for k, v in parse_qs(urlsplit(page.url).query).items()}
 
 
@@ -114,7 +115,7 @@ def test_a_drawing_is_in_the_link_and_the_link_brings_it_back(page: Page, app: s
     assert drawn[:, :4].mean() < 40  # the paper
     at_step(page, 17)
     end = pixels(page, ".md-x0")
-    query = link(page)
+    query = link(page, "&picture=")
     greys = picture_from_text(query["picture"])
     assert greys.shape == (64, 64)
     assert greys[20:44, 31:33].mean() > 200
@@ -144,7 +145,8 @@ def test_low_frequencies_are_kept(page: Page, app: str) -> None:
 def test_only_the_marked_region_is_generated(page: Page, app: str) -> None:
     """The right half by default; the left half is the given picture to the last bit."""
     show(page, app, "&kind=inpaint&n=16&score=gaussian&method=linear&steps=8")
-    region = mask_from_text(link(page)["region"], 16).numpy()
+    words = link(page, "&region=")["region"]
+    region = mask_from_text(words, 16).numpy()
     assert region[:, 8:].all()
     assert not region[:, :8].any()
     at_step(page, 8)
@@ -154,7 +156,7 @@ def test_only_the_marked_region_is_generated(page: Page, app: str) -> None:
     before = runs(page)
     page.select_option(f"{TAB} .md-region", "lower")
     after(page, before)
-    region = mask_from_text(link(page)["region"], 16).numpy()
+    region = mask_from_text(link(page, "&region=", gone=words)["region"], 16).numpy()
     assert region[8:].all()
     assert not region[:8].any()
 
@@ -336,7 +338,7 @@ def test_a_pinned_run_passes_the_same_times(page: Page, app: str) -> None:
             np.testing.assert_array_equal(pixels(page, ".md-beside-x"), pictures)
 
     beside()
-    query = link(page)
+    query = link(page, "&pin=", gone="&picture=")
     page.goto("about:blank")
     page.goto(f"{app}/?" + "&".join(f"{k}={v}" for k, v in query.items()))
     page.wait_for_selector(f"{DONE}[data-pinned=true]")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Page
-from ui import PATIENCE, Tab, app, browser, number, page
+from ui import PATIENCE, Tab, app, browser, laid_out, number, page
 
 __all__ = ["app", "browser", "page"]
 STATIC = Path(__file__).resolve().parents[1] / "mldemo" / "ui" / "static"
@@ -305,7 +305,7 @@ def test_the_race_is_predicted_watched_and_told(app: str, page: Page, query: str
             page.click(".md-guide .md-reveal")
         for width, height in ((1280, 720), (1366, 768), (1920, 1080)):
             page.set_viewport_size({"width": width, "height": height})
-            page.wait_for_timeout(250)
+            laid_out(page)
             box = verdict.bounding_box()
             bar = page.locator(".md-guide").bounding_box()
             assert box and bar and box["y"] + box["height"] <= bar["y"], (state, width)
@@ -337,8 +337,8 @@ def test_the_panel_by_keyboard_alone(app: str, page: Page) -> None:
     page.wait_for_selector(f"{root}[data-regime=everywhere]")
     page.focus("#tab-learn .md-handle")  # on a phone the sliders are in a sheet
     page.keyboard.press("Enter")
-    page.wait_for_timeout(300)
-    assert page.is_visible("#learn-a")
+    page.wait_for_selector("#learn-a")
+    laid_out(page)
     chart = page.locator(f"{root} .md-growth").bounding_box()
     sheet = page.locator("#tab-learn .md-controls").bounding_box()
     assert chart is not None

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from playwright.sync_api import Page
-from ui import app, browser, page
+from ui import app, browser, drawn, linked, page
 
 from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
 from mldemo.ui.tabs.solvers.solvers import recorded
@@ -25,7 +25,7 @@ def show(page: Page, app: str, query: str = "") -> None:
 
 def picture(page: Page, name: str = "errors") -> str:
     """A canvas as text, to see whether it changed."""
-    page.wait_for_timeout(100)
+    drawn(page)
     return page.eval_on_selector(f"{TAB} .md-{name}", "c => c.toDataURL()")
 
 
@@ -104,7 +104,7 @@ def test_axes_and_lines_are_in_the_link(page: Page, app: str) -> None:
     last = picture(page)
     seen.add(last)
     assert len(seen) == 5
-    page.wait_for_timeout(400)
+    linked(page, "error=", "against=seconds", "theory=")
     query = {k: v[0] for k, v in parse_qs(urlsplit(page.url).query).items()}
     assert query == {"tab": "solvers", "error": "error", "against": "seconds", "theory": "0"}
     show(page, app, "&error=error&against=seconds&theory=0")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from playwright.sync_api import Page
-from ui import Tab, app, browser, number, page
+from ui import Tab, app, browser, laid_out, linked, number, page
 
 __all__ = ["app", "browser", "page"]
 
@@ -17,7 +17,6 @@ def test_one_function_on_all_grids(app: str, page: Page) -> None:
     """Under the exact score a trace-class run commutes with restriction; white noise halves."""
     tab = Tab(page, app, "resolution", "score=gaussian&finest=64&steps=5&prior=bessel")
     tab.finished()
-    page.wait_for_timeout(300)
     seen: list[str] = []
     page.on("request", lambda request: seen.append(request.url))
     page.focus(tab.root)
@@ -31,9 +30,7 @@ def test_one_function_on_all_grids(app: str, page: Page) -> None:
     tab.at(5)
     assert np.abs(tab.pictures("smooth-prior-64", 64).astype(float) - start).mean() > 3
     assert seen == []
-    page.wait_for_timeout(300)
-    assert "finest=64" in page.url
-    assert "tab=resolution" in page.url
+    linked(page, "finest=64", "tab=resolution")
 
 
 def test_the_learned_score_is_one_operator(app: str, page: Page) -> None:
@@ -66,9 +63,7 @@ def test_priors_follow_the_sliders(app: str, page: Page) -> None:
         "e => document.querySelector(e).textContent === 'not trace class'", arg=verdicts
     )
     assert "like N⁰·²" in page.locator(f"{tab.root} .md-reason").first.inner_text()
-    page.wait_for_timeout(300)
-    assert "s=0.9" in page.url
-    assert "priors=laplacian.standard" in page.url
+    linked(page, "s=0.9", "priors=laplacian.standard")
 
 
 def test_tabs_are_opened_and_linked(app: str, page: Page) -> None:
@@ -77,8 +72,7 @@ def test_tabs_are_opened_and_linked(app: str, page: Page) -> None:
     for ident in ("resolution", "priors"):
         page.click(f"button[role=tab][data-tab-id={ident}]")
         page.wait_for_selector(f"#tab-{ident} .md-player[data-state=finished]")
-        page.wait_for_timeout(250)
-        assert f"tab={ident}" in page.url
+        linked(page, f"tab={ident}")
 
 
 def test_labels_say_what_is_shown(app: str, page: Page) -> None:
@@ -111,5 +105,5 @@ def test_nothing_sticks_out_on_a_phone(app: str, page: Page, ident: str) -> None
     """390 pixels are enough."""
     page.set_viewport_size({"width": 390, "height": 844})
     Tab(page, app, ident, "steps=2&finest=32" if ident == "resolution" else "")
-    page.wait_for_timeout(300)
+    laid_out(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import Page
-from ui import PATIENCE, Tab, app, browser, number, page
+from ui import PATIENCE, Tab, app, browser, drawn, linked, number, page
 
 from mldemo.ui.tabs.training.training import RECORDING
 from mldemo.ui.wire import MAGIC, decode, encode
@@ -42,7 +42,7 @@ def test_a_recorded_race_plays_at_once(app: str, page: Page) -> None:
     assert tab.text("verdict") == ""
     page.keyboard.press("End")
     tab.at(30)
-    page.wait_for_timeout(200)
+    drawn(page)
     for name, n in (("0", 16), ("1", 32)):
         first, second = (tab.pictures(lane + name, n) for lane in "ab")
         assert np.abs(first.astype(float) - second).mean() > 2
@@ -148,8 +148,7 @@ def test_a_race_to_its_end_and_on_to_watch(app: str, page: Page) -> None:
         "e => !document.querySelector(e).textContent.includes('coarse-to-fine')",
         arg=f"{watch.root} .md-checkpoint",
     )
-    page.wait_for_timeout(400)  # addresses are written with a delay
-    assert "trained=" not in page.url
+    linked(page, gone="trained=")
 
 
 def test_sketches_are_drawn_kept_in_the_link_and_learned(app: str, page: Page) -> None:
@@ -171,8 +170,7 @@ def test_sketches_are_drawn_kept_in_the_link_and_learned(app: str, page: Page) -
     page.click("#training-stop")
     page.wait_for_selector(f"{again.root}[data-state=stopped]")
     page.click(f"{again.root} .md-erase")
-    page.wait_for_timeout(400)
-    assert "sketches=" not in page.url
+    linked(page, gone="sketches=")
     page.click("#training-start")
     page.wait_for_selector(f"{again.root} .md-alert:not([hidden])", timeout=PATIENCE)
     assert "draw something first" in again.text("alert")

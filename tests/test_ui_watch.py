@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
-from ui import PATIENCE, Tab, app, browser, page
+from ui import PATIENCE, Tab, app, browser, drawn, laid_out, linked, page
 
 from mldemo.data.pictures import pixels
 from mldemo.pipeline import prepare
@@ -31,7 +31,7 @@ def test_a_recorded_run_moves_with_no_click(app: str, page: Page) -> None:
     assert tab.text("mode") == "prerecorded"
     before = tab.canvas("x")[..., 0].astype(float)
     assert before.std() > 20
-    for _ in range(60):  # the last few steps of a run look alike, so some patience is needed
+    for _ in range(240):  # the last few steps of a run look alike, so some patience is needed
         page.wait_for_timeout(250)
         if np.abs(tab.canvas("x")[..., 0] - before).mean() > 5:
             break
@@ -55,7 +55,6 @@ def test_the_pixels_are_the_cores_and_scrubbing_asks_nobody(
     exec(f"from pathlib import Path\nBUNDLE = Path({str(folder())!r})\n{code}", scope)
     shown = scope["shown"].numpy()
     assert shown.shape == (21, 4, 32, 32)
-    page.wait_for_timeout(300)
     seen: list[str] = []
     page.on("request", lambda request: seen.append(request.url))
     page.focus(tab.root)
@@ -77,7 +76,8 @@ def test_the_pixels_are_the_cores_and_scrubbing_asks_nobody(
     page.keyboard.press(" ")
     page.wait_for_function("e => +document.querySelector(e).dataset.step >= 13", arg=tab.root)
     page.keyboard.press(" ")
-    page.wait_for_timeout(100)
+    page.wait_for_selector(f"{tab.root}[data-playing=false]")
+    drawn(page)
     held = tab.facts()["step"]
     page.wait_for_timeout(600)
     assert tab.facts()["step"] == held
@@ -98,7 +98,7 @@ def test_a_band_of_frequencies_is_cut_out(app: str, page: Page) -> None:
         page.check(f"{tab.root} .md-band-kind input[value={kind}]")
         page.fill(f"{tab.root} .md-band-low", "2")
         page.fill(f"{tab.root} .md-band-high", "5")
-        page.wait_for_timeout(200)
+        drawn(page)
         parts.append(tab.pictures("x0", 32).astype(float))
     axis = np.fft.fftfreq(32, 1 / 32)
     k = np.hypot(axis[:, None], axis)
@@ -107,8 +107,7 @@ def test_a_band_of_frequencies_is_cut_out(app: str, page: Page) -> None:
         wanted = np.fft.ifft2(np.fft.fft2(whole) * mask).real
         wanted = ((wanted + 1) * 127.5).clip(0, 255)
         assert np.abs(shown - wanted).max() <= 0.51
-    page.wait_for_timeout(300)
-    assert "band=without-2-5" in page.url
+    linked(page, "band=without-2-5")
 
 
 def test_every_control_is_in_the_link(app: str, page: Page) -> None:
@@ -131,19 +130,14 @@ def test_every_control_is_in_the_link(app: str, page: Page) -> None:
         arg=f"{tab.root} .md-what",
     )
     tab.finished()
-    page.wait_for_timeout(400)
     page.focus(tab.root)
     page.keyboard.press("Home")
     for _ in range(4):
         page.keyboard.press("ArrowRight")
     tab.at(4)
     page.check(f"{tab.root} .md-smooth")
-    page.wait_for_timeout(400)
-    url, shown = page.url, tab.pictures("x", 64)
-    for part in ("prior=laplacian", "n=64", "steps=7", "sampler=heun", "count=4", "seed=12345"):
-        assert part in url
-    assert "step=4" in url
-    assert "view=smooth" in url
+    parts = ("prior=laplacian", "n=64", "steps=7", "sampler=heun", "count=4", "seed=12345")
+    url, shown = linked(page, *parts, "&step=4", "view=smooth"), tab.pictures("x", 64)
     page.goto("about:blank")
     page.goto(url)
     tab.at(4)
@@ -218,7 +212,7 @@ def test_stop_ends_within_a_step(app: str, page: Page) -> None:
     page.wait_for_function("e => +document.querySelector(e).dataset.frames >= 3", arg=tab.root)
     page.click("#watch-stop")
     page.wait_for_selector(f"{tab.root}[data-state=stopped]")
-    page.wait_for_timeout(300)
+    drawn(page)
     count = tab.facts()["frames"]
     page.wait_for_timeout(1500)
     assert tab.facts()["frames"] == count
@@ -255,7 +249,7 @@ def test_the_page_fits_the_screen(app: str, page: Page, size: tuple, theme: str)
     """Both pictures are above the fold, nothing sticks out sideways, the theme is the wanted."""
     page.set_viewport_size({"width": size[0], "height": size[1]})
     tab = Tab(page, app, "watch", f"__theme={theme}")
-    page.wait_for_timeout(300)
+    laid_out(page)
     pixels = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("L")).astype(float)
     assert pixels.std() > 15
     assert (np.median(pixels) < 80) == (theme == "dark")
@@ -275,6 +269,7 @@ def test_reduced_motion_shows_the_end_and_does_not_play(app: str, browser: Brows
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     tab = Tab(page, app, "watch")
+    tab.at(20)
     page.wait_for_timeout(1000)
     assert tab.facts()["step"] == "20"
     assert page.get_attribute(f"{tab.root} .md-play", "aria-label") == "Play"
