@@ -94,19 +94,24 @@ class Samplers(Study):
         return out
 
     def conclusion(self, record: Record) -> str:
-        """The best FID, and the fewest calls that come within its spread."""
+        """The best FID, and the fewest calls that are as good as the default by both judges."""
         rows = self.rows(record)
         best = min(rows, key=lambda r: r["fid"])
-        near = [r for r in rows if r["fid"] <= best["fid"] + max(best["fid, sd"], 0.2)]
+        ours = [r for r in rows if r["sampler"] == Request.sampler and r["steps"] <= Request.steps]
+        default = max(ours, key=lambda r: r["steps"])
+        judges = ("fid", "fid_second")
+        near = [r for r in rows if all(r[judge] <= default[judge] for judge in judges)]
         fewest = min(near, key=lambda r: r["calls"])
 
         def said(r: Record) -> str:
+            spread = ", one seed" if r["seeds"] == 1 else f" ± {r['fid, sd']:.2f}"
             label = SAMPLERS[r["sampler"]].label
-            return f"{label} with {r['calls']} calls ({r['fid']:.2f} ± {r['fid, sd']:.2f})"
+            return f"{label} with {r['calls']} calls ({r['fid']:.2f}{spread})"
 
         return (
-            f"The lowest FID is that of {said(best)}; the fewest calls within its spread are "
-            f"those of {said(fewest)}. The floor is {best['floor']:.2f} ± {best['floor, sd']:.2f}."
+            f"The lowest FID is that of {said(best)}. The default is {said(default)}; the fewest "
+            f"calls that are as good by both judges are those of {said(fewest)}. "
+            f"The floor is {best['floor']:.2f} ± {best['floor, sd']:.2f}."
         )
 
     def figure(self, record: Record) -> "Figure":
