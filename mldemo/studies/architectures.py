@@ -190,7 +190,8 @@ class Architectures(Study):
         said = []
         for data in asked["data"]:
             own = {n: [found[data, n, level] for level in levels] for n in (*networks, FILTER)}
-            figures = [f"{n} {' / '.join(_pm(r) for r in own[n])}" for n in own]
+            at = {n: found[data, n, asked["trained"]] for n in own}
+            figures = [f"{n} {_pm(row)}" for n, row in at.items()]
             first = networks[0]
             ahead = {
                 n: [r["level"] for r, s in zip(own[n], own[first], strict=True) if _below(r, s)]
@@ -200,16 +201,13 @@ class Architectures(Study):
                 n: [r["level"] for r, s in zip(own[n], own[FILTER], strict=True) if _below(s, r)]
                 for n in networks
             }
-            where = " / ".join(map(str, levels))
             said.append(
-                f"{data.capitalize()}, squared error near edges at {where}: "
-                f"{'; '.join(figures)}. Below that of the {first} by more than two standard "
+                f"{data.capitalize()}, squared error near edges there: "
+                f"{', '.join(figures)}. Below that of the {first} by more than two standard "
                 f"deviations: {_named(ahead)}; above that of the filter: {_named(behind)}."
             )
-            aliasing = [
-                f"{n} {' / '.join(format(r['aliasing'], '.1%') for r in own[n])}" for n in networks
-            ]
-            said.append(f"Aliasing from each level to its double: {'; '.join(aliasing)}.")
+            aliasing = [f"{n} {at[n]['aliasing']:.1%}" for n in networks]
+            said.append(f"Aliasing from there to the double: {', '.join(aliasing)}.")
         return f"Trained at {asked['trained']} for equal CPU seconds. {' '.join(said)}"
 
     def figure(self, record: Record) -> "Figure":
@@ -218,7 +216,7 @@ class Architectures(Study):
 
         rows, asked = self.rows(record), record["inputs"]
         *_, sharp = asked["data"]
-        titles = [f"error near edges, {data}" for data in asked["data"]]
+        titles = [f"edges, {data}" for data in asked["data"]]
         titles += [f"aliasing, {sharp}", f"its layers at {asked['trained']}"]
         figure = panels(*titles, x="level N", log="xy")
         for network in (*asked["networks"], FILTER):
