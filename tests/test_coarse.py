@@ -82,20 +82,20 @@ def test_a_change_at_once_is_the_fine_run() -> None:
     assert states[-1].x == pytest.approx(whole[-1].x, abs=1e-6)
 
 
-def prepared(**wishes) -> Run:
+def prepared(**options) -> Run:
     few = {"seed": 5, "count": len(INDICES), "steps": 12}
-    return prepare(Request(**(few | wishes)))
+    return prepare(Request(**(few | options)))
 
 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("sampler", ["dpmpp2m", "heun", "euler"])
 def test_a_run_is_coarse_until_the_time_that_is_asked(score: str, sampler: str) -> None:
     """Its states are those of the loop; every frame has the level of the run, its calls add up."""
-    wishes = {"score": score, "sampler": sampler}
-    run = prepared(coarse_until=0.3, **wishes)
-    frames, plain = list(run.frames()), prepared(**wishes)
+    options = {"score": score, "sampler": sampler}
+    run = prepared(coarse_until=0.3, **options)
+    frames, plain = list(run.frames()), prepared(**options)
     process = Process(run.prior, run.statistics, run.schedule, 5, INDICES)
-    lower = prepared(resolution=16, **wishes)
+    lower = prepared(resolution=16, **options)
     denoisers = lower.denoise, plain.denoise
     states = sample_coarse_to_fine(*denoisers, process, lower.start(INDICES), 32, 0.3, sampler, 12)
     for frame, state in zip(frames, states, strict=True):
@@ -116,21 +116,21 @@ def test_a_run_is_coarse_until_the_time_that_is_asked(score: str, sampler: str) 
 @pytest.mark.parametrize("prior", [name for name in PRIORS if name != "standard"])
 @pytest.mark.parametrize("sampler", ["dpmpp2m", "ddim"])
 def test_a_gaussian_run_has_the_law_of_the_ordinary_one(prior: str, sampler: str) -> None:
-    wishes = {"prior": prior, "score": "gaussian", "sampler": sampler, "steps": 60}
-    run, plain = prepared(coarse_until=0.5, **wishes), prepared(**wishes)
+    options = {"prior": prior, "score": "gaussian", "sampler": sampler, "steps": 60}
+    run, plain = prepared(coarse_until=0.5, **options), prepared(**options)
     gap = coupled_distance(run.result().x0, plain.result().x0)
     assert gap < 0.02 * run.statistics.variance**0.5
-    other = prepared(**wishes | {"seed": 6})
+    other = prepared(**options | {"seed": 6})
     assert coupled_distance(run.result().x0, other.result().x0) > 0.3
 
 
 def test_the_ends_of_the_range_are_two_runs() -> None:
     """Until 1 the run itself; until the last time of the grid all but the end is coarse."""
-    plain, wishes = prepared(score="gaussian").result().x0, {"score": "gaussian", "steps": 12}
-    whole = prepared(coarse_until=1, **wishes)
+    plain, options = prepared(score="gaussian").result().x0, {"score": "gaussian", "steps": 12}
+    whole = prepared(coarse_until=1, **options)
     torch.testing.assert_close(whole.result().x0, plain, rtol=0, atol=1e-5)
     assert whole.change == 0
-    least = prepared(coarse_until=0.0010001, **wishes)
+    least = prepared(coarse_until=0.0010001, **options)
     assert least.change == 11
     *earlier, _, last = least.frames()
     assert all(bool((frame.power[11:] < 1e-12).all()) for frame in earlier)

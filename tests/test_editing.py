@@ -122,9 +122,9 @@ def test_bad_fields(field: Tensor, words: str) -> None:
 # ---------------------------------------------------------------- edits of a prepared run
 
 
-def prepared(**wishes) -> Run:
+def prepared(**options) -> Run:
     """The bundle's statistics with an exact score."""
-    return prepare(Request(score="gaussian", resolution=16, count=3, steps=6, **wishes))
+    return prepare(Request(score="gaussian", resolution=16, count=3, steps=6, **options))
 
 
 def right_half(n: int = 16) -> Tensor:
