@@ -7,8 +7,9 @@ import torch
 
 from mldemo.diffusion.sde import Schedule, diffuse
 from mldemo.space.spectral import resample
-from mldemo.studies import multilevel, trained
-from mldemo.studies.multilevel import Strategy, adaptive, fids, in_shares, losses, time_to
+from mldemo.studies import multilevel, strategies, trained
+from mldemo.studies.multilevel import fids, losses, time_to
+from mldemo.studies.strategies import Budgeted, Strategy, adaptive, in_shares
 from mldemo.training.loop import Training
 from mldemo.training.plan import Plan
 
@@ -66,7 +67,7 @@ def test_a_level_is_left_when_the_next_one_gains_more(plan, data, monkeypatch) -
         now, loss[0] = loss[0], loss[0] - 4 * next(gains)
         return now
 
-    monkeypatch.setattr(multilevel, "validation_loss", lower)
+    monkeypatch.setattr(strategies, "validation_loss", lower)
     strategy = Strategy("adaptive", {8: 0.4, 16: 0.3, 32: 0.3}, adaptive=True)
     steps = adaptive(plan, strategy, COSTS, 64.0, data[0], data[1])
     points = [(spent, run.step, run.plan.levels) for spent, run in steps]
@@ -78,7 +79,7 @@ def test_a_level_is_left_when_the_next_one_gains_more(plan, data, monkeypatch) -
 def test_an_adaptive_rate_falls_once(plan) -> None:
     shared = {"levels": ((8, 10), (16, 5), (8, 10)), "seconds": 30.0}
     names = Plan.__dataclass_fields__.keys() - shared.keys()
-    budgeted = multilevel.Budgeted(
+    budgeted = Budgeted(
         **shared, **{n: getattr(plan, n) for n in names}, costs=tuple(COSTS.items())
     )
     assert [budgeted.spent(step) for step in (0, 10, 12, 15, 25)] == [0, 10, 14, 20, 30]
