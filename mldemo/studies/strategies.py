@@ -104,7 +104,7 @@ def in_shares(
         (n, max(1, round(seconds * share / costs[n]))) for n, share in strategy.shares.items()
     )
     if plan.rehearsal:  # coarser steps are cheaper: as many as cost the same
-        levels = as_dear(replace(plan, levels=levels), costs, seconds)
+        levels = at_equal_cost(replace(plan, levels=levels), costs, seconds)
     run = Training(replace(plan, levels=levels), train)
     spent, due = 0.0, 1
     while run.step < run.plan.steps:
@@ -115,7 +115,9 @@ def in_shares(
             yield spent, run
 
 
-def as_dear(plan: Plan, costs: dict[int, float], seconds: float) -> tuple[tuple[int, int], ...]:
+def at_equal_cost(
+    plan: Plan, costs: dict[int, float], seconds: float
+) -> tuple[tuple[int, int], ...]:
     """The plan's levels with the steps of the last stretched until it costs `seconds`."""
     *before, (finest, steps) = plan.levels
     for _ in range(4):  # the cost is all but linear in the steps
