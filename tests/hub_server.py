@@ -129,8 +129,8 @@ class _Api(_Handler):
         elif path == "/api/whoami-v2":
             self.json({"type": "user", "name": "somebody", "orgs": []})
         elif path == "/api/repos/create":
-            wish = json.loads(body)
-            repo = f"{wish.get('organization') or 'somebody'}/{wish['name']}"
+            wanted = json.loads(body)
+            repo = f"{wanted.get('organization') or 'somebody'}/{wanted['name']}"
             known = repo in hub.repos
             hub.repos.setdefault(repo, [])
             self.json({"url": f"{hub.api_url}/{repo}"}, 409 if known else 200)

@@ -137,7 +137,7 @@ def test_the_two_halves_share_nothing(idx_folder: Path) -> None:
         Fit(data, half=0)
 
 
-def test_bad_wishes_and_labels_are_refused(idx_folder: Path, tmp_path: Path) -> None:
+def test_bad_options_and_labels_are_refused(idx_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="epochs must be from 1 to 1000, got 0"):
         Fit(IdxFolder(idx_folder), epochs=0)
     with pytest.raises(ValueError, match="width must be from 1 to 64, got 65"):

@@ -152,7 +152,7 @@ def test_edits_keep_what_they_promise(sampler: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"),
+    ("options", "words"),
     [
         ({"kind": "magic"}, "denoise, extend, inpaint"),
         ({"method": "magic"}, "linear, guided"),
@@ -163,9 +163,9 @@ def test_edits_keep_what_they_promise(sampler: str) -> None:
         ({"kind": "extend", "cutoff": 8}, "from 0 to 7"),
     ],
 )
-def test_bad_edits(wish: dict, words: str) -> None:
+def test_bad_edits(options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        edit(prepared(), DATA.draw(1, [0], 16), Edit(**wish))
+        edit(prepared(), DATA.draw(1, [0], 16), Edit(**options))
 
 
 def test_an_edit_runs_on_one_level() -> None:

@@ -359,7 +359,7 @@ def test_figures_enter_the_manifest_and_nothing_else_changes(
         (("--checkpoint", "tiny", "--json", "/nowhere/a.json"), "does not exist: '/nowhere'"),
     ],
 )
-def test_bad_wishes_get_one_sentence(
+def test_bad_options_get_one_sentence(
     run, bundle: Path, strokes_folder: Path, words: tuple, sentence: str
 ) -> None:
     code, text, said = run(*words, "--data", strokes_folder, "--checkpoints", bundle)

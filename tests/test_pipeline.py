@@ -42,7 +42,7 @@ def test_the_page_does_not_load_the_compiler() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"),
+    ("options", "words"),
     [
         ({"prior": "pink"}, "one of standard, .*, got 'pink'"),
         ({"prior": ["bessel"]}, "prior must be one of"),
@@ -81,9 +81,9 @@ def test_the_page_does_not_load_the_compiler() -> None:
         ({"colour": "red"}, "has no colour"),
     ],
 )
-def test_bad_requests_name_value_and_bound(wish: dict, words: str) -> None:
+def test_bad_requests_name_value_and_bound(options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words) as error:
-        request_from(wish)
+        request_from(options)
     assert len(str(error.value)) < 400
 
 
@@ -125,8 +125,8 @@ def test_a_run_yields_every_state(tiny_bundle: Path, sampler: str) -> None:
 
 def test_guidance_reaches_the_denoiser_of_this_run_alone(tiny_bundle: Path) -> None:
     """0 is the Gaussian score; another run of the same checkpoint keeps its own weight."""
-    wishes = {"resolution": 16, "steps": 4, "count": 2}
-    runs = {g: prepare(Request(guidance=g, **wishes), folder=tiny_bundle) for g in (0.0, 1.0, 2)}
+    options = {"resolution": 16, "steps": 4, "count": 2}
+    runs = {g: prepare(Request(guidance=g, **options), folder=tiny_bundle) for g in (0.0, 1.0, 2)}
     run = runs[0.0]
     linear = GaussianDenoiser(
         run.statistics.mean_at(16), run.statistics.spectrum(16), run.prior, run.schedule
@@ -150,9 +150,9 @@ def test_a_sample_does_not_depend_on_its_batch(tiny_bundle: Path, sampler: str) 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_one_seed_is_one_function_on_every_level(tiny_bundle: Path, sampler: str) -> None:
     """With the Gaussian score, exactly: the run at 64 restricted to 16 is the run at 16."""
-    wishes = {"score": "gaussian", "sampler": sampler, "steps": 6, "count": 2}
+    options = {"score": "gaussian", "sampler": sampler, "steps": 6, "count": 2}
     fine, coarse = (
-        prepare(Request(resolution=n, **wishes), folder=tiny_bundle).result().x0 for n in (64, 16)
+        prepare(Request(resolution=n, **options), folder=tiny_bundle).result().x0 for n in (64, 16)
     )
     torch.testing.assert_close(resample(fine, 16), coarse, rtol=0, atol=2e-5)
 

@@ -69,10 +69,10 @@ def request_of(command: str) -> Request:
     """What the command line makes of a command."""
     words = shlex.split(command)
     assert words[:4] == ["python", "-m", "mldemo", "sample"]
-    wishes = sample.make_context("sample", words[4:]).params
+    options = sample.make_context("sample", words[4:]).params
     for name in ("out", "device", "folder", "data"):
-        del wishes[name]
-    return Request(**wishes)
+        del options[name]
+    return Request(**options)
 
 
 @pytest.mark.parametrize(

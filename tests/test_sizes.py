@@ -9,11 +9,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 from playwright.sync_api import Page
+from test_cli import run
 from ui import Tab, browser, page, serve
 
 from mldemo.cli import cli
 from mldemo.networks import build_network
-from mldemo.networks.sizes import SIZES
+from mldemo.networks.sizes import SIZES, size_of
 from mldemo.pipeline import default_checkpoint, default_statistics, prepare
 from mldemo.request import Request
 from mldemo.space.priors import Bessel, Laplacian
@@ -23,7 +24,7 @@ from mldemo.store.manifest import CheckpointError, manifest_update, read_manifes
 from mldemo.ui.place import Place
 from mldemo.ui.tabs.watch import watch
 
-__all__ = ["browser", "page"]
+__all__ = ["browser", "page", "run"]
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 PAIR = {"light": "small-32", "large": "big-32"}
 ALONE = ("big-32-only", "big-fashion", "big-bessel", "fno")
@@ -119,6 +120,20 @@ def test_records_of_networks_that_nobody_knows(sizes: Path, tmp_path: Path) -> N
     for wrong in (5, "ushaped", {"kind": 3}, {"kind": "ushaped", "depth": [[1]]}):
         with pytest.raises(CheckpointError, match="network of the file 'fno' must be a kind"):
             of(wrong)
+
+
+@pytest.mark.parametrize("size", ["light", "large"])
+def test_train_names_the_two_sizes(run, idx_folder: Path, tmp_path: Path, size: str) -> None:
+    words = ("train", "--data", idx_folder, "--size", size, "--levels", "8:1", "--batch", 2)
+    assert run(*words, "--name", "a", "--out", tmp_path)[0] == 0
+    entry = read_manifest(tmp_path)["files"]["a-8"]
+    assert size_of(entry["network"]) == size
+    widths = {"light": [48, 96], "large": [128, 256]}[size]
+    assert entry["network"]["core_widths"] == widths
+
+
+def test_the_default_is_the_light_size() -> None:
+    assert [size_of({"kind": kind}) for kind in ("ushaped", "fno")] == ["light", None]
 
 
 def test_the_control_is_there_where_a_pair_is(sizes: Path, tiny_bundle: Path) -> None:

@@ -17,7 +17,8 @@ from mldemo.networks.wavelet import (
     to_bands,
 )
 from mldemo.space import spectral
-from tests.test_networks import SkippedLayer, banded, randomised
+from tests.test_networks import banded, randomised
+from tests.test_spectral_convolution import SkippedLayer
 
 HERE = torch.float64, torch.device("cpu")
 
