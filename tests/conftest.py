@@ -1,6 +1,7 @@
 """Shared fixtures: a small data set in the format of MNIST, drawn here."""
 
 import gzip
+import shutil
 import struct
 from pathlib import Path
 
@@ -82,3 +83,12 @@ def tiny_bundle(
         pass
     export(training, folder, "tiny", "strokes")
     return folder
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle that a test may damage."""
+    from mldemo.store import checkpoints
+
+    checkpoints._load.cache_clear()
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))

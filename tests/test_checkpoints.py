@@ -20,13 +20,6 @@ from mldemo.store.manifest import BUNDLE, CheckpointError, read_manifest
 REQUEST = {"resolution": 16, "steps": 3, "count": 2}
 
 
-@pytest.fixture
-def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
-    checkpoints._load.cache_clear()
-    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
-
-
 def rewrite(folder: Path, change: Callable[[bytes], bytes], keep_hash: bool) -> None:
     """Replace the file's bytes; with `keep_hash` False the manifest is made to agree."""
     path = folder / "tiny.safetensors"

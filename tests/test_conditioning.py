@@ -175,9 +175,9 @@ def test_rms_z_of_a_completed_picture(kind: str) -> None:
     region = torch.zeros(n, n, dtype=torch.bool)
     region[4:12, 4:12] = True
     value = prepare(Request(score="empirical", resolution=n)).denoise.fields[29][None].double()  # type: ignore[attr-defined]
-    wish = Edit(kind, cutoff=2, region=region)
-    *_, last = edit(run, value.float(), wish)
-    known, m = wish.known(n), run.statistics.mean_at(n).double()
+    options = Edit(kind, cutoff=2, region=region)
+    *_, last = edit(run, value.float(), options)
+    known, m = options.known(n), run.statistics.mean_at(n).double()
     unit = torch.eye(n * n, dtype=torch.float64).reshape(-1, 1, n, n)
     c = n * n * Diagonal(run.statistics.spectrum(n)).apply(unit).reshape(n * n, n * n)
     p = known.part(unit).reshape(n * n, n * n)

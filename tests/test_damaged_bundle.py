@@ -3,7 +3,6 @@
 import hashlib
 import json
 import resource
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,9 @@ from safetensors.torch import load_file, save_file
 from test_cli import run
 from test_faults import as_device, as_fifo, is_one_sentence
 
-from mldemo.store import checkpoints
 from mldemo.store.manifest import manifest_update
 
 __all__ = ["run"]
-
-
-@pytest.fixture
-def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
-    checkpoints._load.cache_clear()
-    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
 
 
 def entry(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], object]:

@@ -127,9 +127,9 @@ def answers() -> dict[str, Any]:
     address = address.rstrip("/")
     try:
         client = Client(address, verbose=False)
-        wish = {"resolution": N, "count": 2, "steps": 4}
-        out["api"] = client.predict(prior="gauss", **wish, api_name="/sample")
-        out["api sampler"] = client.predict(sampler="trapezoid", **wish, api_name="/sample")
+        options = {"resolution": N, "count": 2, "steps": 4}
+        out["api"] = client.predict(prior="gauss", **options, api_name="/sample")
+        out["api sampler"] = client.predict(sampler="trapezoid", **options, api_name="/sample")
         out["api spectrum"] = client.predict(
             prior="gauss", resolution=N, api_name="/prior_spectrum"
         )
