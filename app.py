@@ -38,9 +38,9 @@ parser.add_argument(
 
 
 def end(*_: object) -> NoReturn:
-    """Remove temporary files and stop.
+    """Remove temporary files and exit at once.
 
-    Taking torch and gradio apart takes a second and more and is of use to nobody.
+    An orderly teardown of torch and gradio would take more than a second, to no benefit.
     """
     atexit._run_exitfuncs()
     os._exit(0)
@@ -51,14 +51,14 @@ try:
     port, root_path = check_port(options.port), check_root_path(options.root_path)
     if __name__ == "__main__":
         check_address(options.host, port)
-        if not environ("GRADIO_TEMP_DIR"):  # gradio's own may belong to another user, and stays
+        if not environ("GRADIO_TEMP_DIR"):  # the default may be another user's, and stays
             scratch = tempfile.TemporaryDirectory(prefix="mldemo-")
             os.environ["GRADIO_TEMP_DIR"] = scratch.name
         for number in (signal.SIGINT, signal.SIGTERM):
-            # A container's first process has no default, and an exception inside the import of an
-            # extension may be lost.
+            # The first process of a container has no default handlers, and an exception raised
+            # while an extension module is imported may be lost.
             signal.signal(number, end)
-    # What takes seconds to import comes after what people may have mistyped.
+    # Slow imports come after the options are checked, so that a typo is reported at once.
     from mldemo.machine import choose_device
     from mldemo.store.hub import configure_client
     from mldemo.store.manifest import BUNDLE

@@ -1,6 +1,6 @@
 """The app: `build_app` builds the page, a `gr.Blocks` that is launched or mounted like any other.
 
-Nothing is imported before it is asked for: `mldemo.ui.wire` alone needs no gradio.
+It is imported on first use, so that `mldemo.ui.wire` can be imported without gradio.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ __all__ = ["build_app"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import gradio only when the page is wanted."""
+    """Import `build_app`, and gradio with it, on first access."""
     if name in __all__:
         from mldemo.ui import app
 

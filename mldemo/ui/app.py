@@ -47,7 +47,7 @@ def build_app(
 ) -> Page:
     """The page, computing on `device` with the checkpoints of `folder`; loads no network yet.
 
-    gpu: what lends a GPU to live runs (`quota.borrowed_gpu`); without a loan they use `device`.
+    gpu: lends live runs a GPU (`quota.borrowed_gpu`); runs without a loan use `device`.
     """
     place = Place(torch.device(device), Path(folder))
     tabs = [make(place) for make in TABS]
@@ -70,7 +70,7 @@ def build_app(
         ]
         demo.load(None, None, every, js=on_page(f"fromUrl({json.dumps(specs)})"))
         add_endpoints(place)
-    demo.queue(max_size=16, api_open=False)  # open, it would let calls pass by the queue
+    demo.queue(max_size=16, api_open=False)  # True would let calls bypass the queue
     defaults = {tab.id: defaults_of(tab) for tab in tabs}
     sources = {tab.id: _source(tab, place, gpu) for tab in tabs}
     stamps = {tab.id: tab.stamp for tab in tabs if tab.stamp}
@@ -83,7 +83,7 @@ def build_app(
 
 def _source(tab: Tab, place: Place, gpu: Decorator | None) -> Source:
     here = source_of(tab, place)
-    if gpu is None or tab.eager or tab.alone:  # what is cheap needs no GPU
+    if gpu is None or tab.eager or tab.alone:  # cheap, or a training on the CPU
         return here
     lent = replace(place, device=torch.device("cuda"), usual=place.device)
     return on_borrowed(gpu, source_of(tab, lent), here)
@@ -102,7 +102,7 @@ def _footer(place: Place) -> str:
 
 
 def begin(device: torch.device, folder: Path) -> None:
-    """Share the cores out among runs and load what the first of them needs."""
+    """Divide the cores among runs and start loading what the first one needs."""
     COMPUTE.threads, team = share_cores(device)
     tune_process(None if "OMP_NUM_THREADS" in os.environ else team)
     warm_up(device, folder)
@@ -111,13 +111,13 @@ def begin(device: torch.device, folder: Path) -> None:
 def warm_up(device: torch.device | str = "cpu", folder: Path = BUNDLE) -> Future[None]:
     """Load the default checkpoint in the background, so that the first click is quick.
 
-    If a Hub has to be waited for, a thread of its own waits, not the one that computes.
+    A separate thread waits for the Hub, if need be, so that no compute thread is blocked.
     """
 
     def work() -> None:
-        with suppress(ValueError):  # no checkpoint: the page says so when it is asked for one
+        with suppress(ValueError):  # no checkpoint: the first run that needs one says so
             prepare(Request(steps=2), device, folder).result()
-        with suppress(ImportError):  # gradio imports it at its first event, if it is there
+        with suppress(ImportError):  # if installed, gradio imports it at its first event
             importlib.import_module("matplotlib.pyplot")
 
     def fetch_first() -> None:

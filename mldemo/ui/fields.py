@@ -18,15 +18,15 @@ from mldemo.space.streams import LARGEST_SEED
 from mldemo.ui.terms import TERMS
 
 Options = Sequence[tuple[str, str | int]]  # pairs (label, value)
-LARGEST_EXACT = 2**53 - 1  # whole numbers that JavaScript can hold
+LARGEST_EXACT = 2**53 - 1  # the largest safe integer in JavaScript
 
 
 @dataclass(frozen=True)
 class Field(ABC):
-    """A control. `name` is its key in the URL, `default` what an absent key means.
+    """A control. `name` is its key in the URL, `default` its value if the key is absent.
 
-    why: what it means, in plain words, for those who ask.
-    lesser: folded away until more controls are asked for.
+    why: an explanation in plain words, shown on request.
+    lesser: hidden until "More controls" is pressed.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Field(ABC):
 
     @abstractmethod
     def read(self, text: str) -> Any:
-        """The value that a text stands for; anything not allowed raises `ValueError`."""
+        """Parse a value from the URL; anything not allowed raises `ValueError`."""
 
     def spec(self) -> dict[str, Any]:
-        """What the page must know to name the control and to check a value, as JSON types."""
+        """What the page needs to label the control and to check a value, as JSON types."""
         return {"name": self.name, "label": self.label, "default": self.default}
 
     @abstractmethod
@@ -52,9 +52,9 @@ class Field(ABC):
 class Choice(Field):
     """One of a few values: radio buttons, or a menu.
 
-    free: the value that leaves the choice to the run, whose head says under the field's name what
-    was taken: a link that is copied names that.
-    options: the values, or a function that gives those that there are now.
+    free: the value that leaves the choice to the run. The run's head reports the value chosen
+    under the field's name, and a copied link contains that value.
+    options: (label, value) pairs, or a function that returns the current ones.
     """
 
     options: Options | Callable[[], Options]
@@ -63,11 +63,11 @@ class Choice(Field):
 
     @property
     def offered(self) -> Options:
-        """The values that there are now."""
+        """The current options."""
         return self.options() if callable(self.options) else self.options
 
     def read(self, text: str) -> str | int:
-        """The option whose value is written like that."""
+        """The option whose value, as a string, is `text`."""
         for _, value in self.offered:
             if str(value) == text:
                 return value
@@ -75,7 +75,7 @@ class Choice(Field):
         raise ValueError(f"{self.name} must be one of {known}, got {text[:80]!r}")
 
     def spec(self) -> dict[str, Any]:
-        """And the values, with their labels."""
+        """As `Field.spec`, with the values and their labels."""
         labels, values = zip(*self.offered, strict=True)
         free = {} if self.free is None else {"free": self.free}
         return super().spec() | {"values": values, "labels": labels} | free
@@ -88,10 +88,10 @@ class Choice(Field):
 
 @dataclass(frozen=True)
 class Aspect:
-    """Radio buttons for one side of what another field says: that field alone is in the URL.
+    """Radio buttons for one aspect of another field's value; only that field is in the URL.
 
-    of: its name. `<name>.js` in the tab's folder exports `shown(facts, values)`, what the buttons
-    show for the values of the tab's fields (an update of gradio's), and `chosen(facts, values,
+    of: the name of that field. `<name>.js` in the tab's folder exports `shown(facts, values)`, the
+    gradio update of the buttons for the values of the tab's fields, and `chosen(facts, values,
     option)`, the other field's value once an option has been pressed.
     """
 
@@ -103,11 +103,11 @@ class Aspect:
     facts: Any
 
     def spec(self) -> dict[str, Any]:
-        """What the page must know to fill the buttons in when it opens."""
+        """What the page needs to set the buttons when it opens."""
         return {"name": self.name, "facts": self.facts}
 
     def component(self, ident: str) -> gr.Radio:
-        """Radio buttons that show nothing yet."""
+        """Radio buttons with nothing selected yet."""
         return gr.Radio(
             list(self.options), label=self.label, info=" ", elem_id=ident, elem_classes="md-aspect"
         )
@@ -122,7 +122,7 @@ class Whole(Field):
     slider: bool = True
 
     def read(self, text: str) -> int:
-        """Digits, and nothing else."""
+        """An integer in decimal notation, within the bounds."""
         if not re.fullmatch(r"-?[0-9]{1,20}", text) or not self.low <= int(text) <= self.high:
             raise ValueError(
                 f"{self.name} must be a whole number from {self.low} to {self.high}, "
@@ -131,7 +131,7 @@ class Whole(Field):
         return int(text)
 
     def spec(self) -> dict[str, Any]:
-        """And the bounds."""
+        """As `Field.spec`, with the bounds."""
         return super().spec() | {"low": self.low, "high": self.high, "whole": True}
 
     def component(self, ident: str) -> Component:
@@ -154,7 +154,7 @@ class Number(Field):
     step: float
 
     def read(self, text: str) -> float:
-        """A plain decimal number."""
+        """A decimal number, with or without an exponent, within the bounds."""
         plain = re.fullmatch(r"-?[0-9]*\.?[0-9]+(e-?[0-9]{1,2})?", text[:40])
         value = float(text) if plain and len(text) <= 40 else math.nan
         if not self.low <= value <= self.high:
@@ -165,7 +165,7 @@ class Number(Field):
         return value
 
     def spec(self) -> dict[str, Any]:
-        """And the bounds."""
+        """As `Field.spec`, with the bounds."""
         return super().spec() | {"low": self.low, "high": self.high, "whole": False}
 
     def component(self, ident: str) -> Component:
@@ -177,7 +177,7 @@ class Number(Field):
 
 @dataclass(frozen=True)
 class Several(Field):
-    """From `least` to `most` of a few values; in the URL joined by dots: "bessel.standard"."""
+    """From `least` to `most` of a few values, joined by dots in the URL: "bessel.standard"."""
 
     options: Sequence[tuple[str, str]]
     least: int = 1
@@ -199,7 +199,7 @@ class Several(Field):
         return values
 
     def spec(self) -> dict[str, Any]:
-        """And the values, with their labels, and how many of them."""
+        """As `Field.spec`, with the values, their labels and the bounds on their number."""
         labels, values = zip(*self.options, strict=True)
         many = {"least": self.least, "most": self.most}
         return super().spec() | {"values": values, "labels": labels} | many
@@ -213,7 +213,7 @@ class Several(Field):
 
 @dataclass(frozen=True)
 class Unseen:
-    """Text without a control: what the tab's script keeps in the URL, base64url or nothing."""
+    """Text without a control, kept in the URL by the tab's script: base64url or empty."""
 
     name: str
     longest: int
@@ -230,14 +230,14 @@ class Unseen:
 
 
 def seed_field(default: int = 7, *, lesser: bool = False) -> Whole:
-    """The seed, as far as JavaScript can hold it exactly."""
+    """The field of the seed, up to the largest safe integer in JavaScript."""
     assert LARGEST_EXACT < LARGEST_SEED
     bounds = (0, LARGEST_EXACT)
     return Whole("seed", "Seed", default, *bounds, slider=False, why=TERMS["seed"], lesser=lesser)
 
 
 def read_all(fields: Sequence[Field | Unseen], query: Mapping[str, str]) -> dict[str, Any]:
-    """The values of all fields; a key that is none of them raises `ValueError`."""
+    """The values of all fields, defaults for absent keys; unknown keys raise `ValueError`."""
     unknown = sorted(set(query) - {f.name for f in fields})
     if unknown:
         known = ", ".join(f.name for f in fields)

@@ -1,4 +1,4 @@
-"""What one visitor may ask for: the bounds of the page, tighter than those of the core."""
+"""Limits on one visitor's runs, tighter than those of the core."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +14,7 @@ CALL = 2**12  # pixel evaluations that take as long as a call on the smallest gr
 
 
 def checked(values: dict[str, Any], finest: int = FINEST_LIVE) -> Request:
-    """A request within what one visitor may ask for; a bad one raises `ValueError`."""
+    """A validated request within these limits; any other raises `ValueError`."""
     request = request_from(values)
     for name, value, bound in (
         ("count", request.count, MOST_IMAGES),
@@ -37,21 +37,21 @@ def check_work(work: int) -> None:
 
 
 def kind_of(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """What decides, beside its size, how long a run takes: which network, and how it is asked."""
+    """What, besides its size, determines how long a run takes: score, network, editing method."""
     return tuple(str(values.get(name, "")) for name in ("score", "checkpoint", "method"))
 
 
 def size_of(values: Mapping[str, Any]) -> float:
-    """About how many pixel evaluations a run will need, from values that nobody has checked yet.
+    """An estimate of the pixel evaluations of a run, from values that are not validated yet.
 
-    Network calls × (pixels × images + what a call costs on any grid); of a race of two trainings,
-    what takes as long as the seconds that each lane gets.
+    Network calls × (pixels × images + `CALL`, the fixed cost of a call); for a race, the number
+    that takes as long as its two trainings together.
     """
 
     def most(*names: str) -> float:
         found = [1.0]
         for name in names:
-            with suppress(ValueError, TypeError):  # the run itself will say what is wrong
+            with suppress(ValueError, TypeError):  # the run itself will report the error
                 found.append(min(float(values.get(name, "")), 1e9))
         return max(found)
 

@@ -13,8 +13,8 @@ from mldemo.request import Request
 class Place:
     """The device of runs, and the folder of their checkpoints.
 
-    usual: the device that decides which network is the default, if it is another one: a run on a
-    GPU that is lent takes the network that the page names.
+    usual: the device that determines the default network, if not `device`: a run on a borrowed
+    GPU uses the default that the page shows.
     """
 
     device: torch.device
@@ -22,11 +22,11 @@ class Place:
     usual: torch.device | None = None
 
     def default(self, prior: str) -> str | None:
-        """The checkpoint of a run under a prior that names none."""
+        """The checkpoint for `prior` if a request names none."""
         return default_checkpoint(prior, self.usual or self.device, self.folder)
 
     def prepare(self, request: Request) -> Run:
-        """`pipeline.prepare` here."""
+        """`pipeline.prepare` on this device, with these checkpoints."""
         if request.score == "learned" and request.checkpoint is None:
             request = replace(request, checkpoint=self.default(request.prior))
         return prepare(request, self.device, self.folder)

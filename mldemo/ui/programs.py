@@ -1,6 +1,6 @@
-"""What is copied from the page: programs and commands that compute the same pictures.
+"""Programs and commands, to be copied from the page, that compute the same pictures.
 
-A tab gives the body of its program; the imports are found here, from the names that it uses.
+A tab gives the body of its program; the imports follow from the names that the body uses.
 """
 
 import ast
@@ -28,9 +28,9 @@ HOMES = (
 
 
 def program(body: str, homes: Sequence[str] = ()) -> str:
-    """A program that runs as it stands: how to install it, its imports, `body`.
+    """A complete program: a comment on installation, the imports, `body`.
 
-    homes: modules with names of `body`, beside `HOMES`.
+    homes: modules, besides `HOMES`, that define names used in `body`.
     """
     names = [node for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)]
     made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
@@ -44,23 +44,23 @@ def program(body: str, homes: Sequence[str] = ()) -> str:
 
 
 def _home(name: str, more: Sequence[str]) -> str:
-    """The first module that has it."""
+    """The first module that defines `name`."""
     return next(home for home in (*HOMES, *more) if hasattr(import_module(home), name))
 
 
 def pinned(run: Run) -> Request:
-    """The run's request with the checkpoint that it found, so that a later default is no other."""
+    """The run's request with its checkpoint named, so that a later default has no effect."""
     return replace(run.request, checkpoint=run.checkpoint)
 
 
 def preparing(run: Run, request: str = "request") -> str:
-    """The expression that prepares it, on the device where it was computed."""
+    """An expression that prepares `request`, itself an expression, on the run's device."""
     device = "" if run.device.type == "cpu" else f", device={run.device.type!r}"
     return f"prepare({request}{device})"
 
 
 def run_program(run: Run) -> str:
-    """`shown`, uint8 (steps + 1, count, N, N): what the page shows as x̂₀ at every step."""
+    """A program for `shown`, uint8 (steps + 1, count, N, N): x̂₀ at every step, as on the page."""
     return program(f"""\
 request = {pinned(run)!r}
 frames = list({preparing(run)}.frames())
@@ -75,7 +75,7 @@ def run_command(run: Run, out: str = "digits.png") -> str:
 
 
 def grid_program(runs: Sequence[Run]) -> str:
-    """`shown[prior, N]`, uint8 (steps + 1, 1, N, N), and a picture with a row for each prior."""
+    """A program for `shown[prior, N]`, uint8 (steps + 1, 1, N, N), and a picture, row by prior."""
     requests = "".join(f"    {pinned(run)!r},\n" for run in runs)
     return program(f"""\
 requests = [
@@ -92,7 +92,7 @@ Image.fromarray(np.vstack([np.hstack(last[:half]), np.hstack(last[half:])])).sav
 
 
 def curve_program(points: str, x: str, curves: Sequence[str]) -> str:
-    """`points`, a list of dictionaries, and a picture of `curves` against `x`, logarithmic."""
+    """A program that plots `curves` against `x`, keys of the dictionaries in `points`, log-log."""
     drawn = "\n".join(
         f'plt.loglog(x, [point["{name}"] for point in points], "o-", label="{name}")'
         for name in curves
@@ -108,7 +108,7 @@ plt.savefig("curves.png")
 
 
 def draws_program(priors: Sequence[Prior], seed: int, resolution: int) -> str:
-    """`shown[name]`, uint8 (4, N, N): draws of every prior from one seed."""
+    """A program for `shown[name]`, uint8 (4, N, N): draws of every prior from one seed."""
     listed = "".join(f"    {prior!r},\n" for prior in priors)
     body = f"""\
 priors = [
@@ -123,7 +123,7 @@ sheet(torch.cat(list(shown.values())), columns=4).save("priors.png")
 
 
 def draws_command(requests: Sequence[Request]) -> str:
-    """A command line for the noise of every request."""
+    """Command lines that draw the noise of each request, one per line."""
     lines = []
     for r in requests:
         options = {"prior": r.prior, "resolution": r.resolution, **r.shape}
@@ -134,8 +134,9 @@ def draws_command(requests: Sequence[Request]) -> str:
 
 
 def edit_program(run: Run, clean: str, change: Edit, region: str) -> str:
-    """`shown`, as of `run_program`, for an edit of the field that the expression `clean` makes.
+    """A program for `shown`, as in `run_program`, of an edit.
 
+    clean: an expression for the field to edit.
     region: the text of the region in the link (`mask_from_text`), or "".
     """
     n = run.request.resolution
@@ -153,11 +154,11 @@ sheet(shown[-1]).save("edited.png")
 
 
 def picture_expression(text: str, resolution: int) -> str:
-    """The field of a picture in a link."""
+    """An expression for the field of a picture in a link."""
     return f"field_from_greys(picture_from_text({text!r}), {resolution})"
 
 
 def digit_expression(digit: int, resolution: int) -> str:
-    """The field of a generated digit of the bundle."""
+    """An expression for the field of a generated digit of the bundle."""
     points = f'Request(score="empirical", resolution={resolution})'
     return f"prepare({points}).denoise.fields[{digit}][None].float()"

@@ -1,7 +1,7 @@
-"""A tab: fields on the right, a player on the left, a source of records behind it.
+"""A tab: controls on the right, a player on the left, a source of records behind it.
 
-Python says which controls there are and computes records; `<id>.html` and `<id>.js` in the
-tab's folder say what is drawn. Everything in between is here and in `static/page.js`, once for all
+A tab's Python module defines the controls and computes the records; `<id>.html` and `<id>.js` in
+its folder define what is drawn. What connects them, here and in `static/page.js`, is shared by all
 tabs.
 """
 
@@ -25,34 +25,34 @@ from mldemo.ui.server.live import Source
 from mldemo.ui.wire import Record
 
 UI = Path(__file__).parent
-DEFAULT_ADDRESS = "http://127.0.0.1:7860/"  # of the app, in pages that are read elsewhere too
+DEFAULT_ADDRESS = "http://127.0.0.1:7860/"  # of the app, in Markdown that is read elsewhere too
 STATIC, TABS = UI / "static", UI / "tabs"
 
 
 def _plotly() -> Path:
-    """Plotly's script in the installed package, which is not imported for it."""
+    """The path of Plotly's script in the installed package, found without importing it."""
     spec = find_spec("plotly")
     assert spec is not None and spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0], "package_data", "plotly.min.js")
 
 
-# Scripts that come with installed packages, by their names in addresses: those hold the version
+# Scripts of installed packages, by the path in their URLs, which contains the version
 LIBRARIES = {f"libraries/plotly-{metadata.version('plotly')}.js": _plotly()}
 
 
 @dataclass(frozen=True)
 class Tab:
-    """A tab of the page; `id` is its name in the URL and of its folder in `tabs/`.
+    """A tab of the page; `id` names it in the URL, and its folder in `tabs/`.
 
-    source: values of the fields -> records; a generator, run on the compute thread only.
-    props: anything in JSON that the tab's script wants to know.
-    eager: run when the tab is opened, and without delay after every change (for what is cheap).
-    alone: its runs take minutes: when Start is pressed, one after the other, on the CPU.
-    start: the word on the button that runs it.
-    aspects: radio buttons beside the fields.
-    unseen: what the tab's script adds to a run's query (its `ask`), beside the fields.
-    notes: a Markdown page to be read under the tab, folded.
-    stamp: what its records depend on beside the query; equal runs are computed anew if it changes.
+    source: values of the fields -> records; a generator, run on compute threads only.
+    props: further data for the tab's script, as JSON types.
+    eager: run when the tab is opened, and without delay after every change (for cheap runs).
+    alone: its runs take minutes: they start only with Start, and run one at a time, on the CPU.
+    start: the label of the button that starts a run.
+    aspects: radio buttons in addition to the fields.
+    unseen: what the tab's script adds to a run's query (in its `ask`), besides the fields.
+    notes: a Markdown page shown below the tab, collapsed.
+    stamp: what the records depend on besides the query; runs are reused only while it is the same.
     """
 
     id: str
@@ -70,7 +70,7 @@ class Tab:
 
 
 def is_public(path: Path) -> bool:
-    """Whether browsers may have a file: those of `static/` and `tabs/`, but no Python."""
+    """Whether a file may be served: those in `static/` and `tabs/`, except Python."""
     here = path.resolve()
     inside = here.is_relative_to(STATIC) or here.is_relative_to(TABS)
     return inside and here.is_file() and here.suffix not in (".py", ".pyc")
@@ -78,7 +78,7 @@ def is_public(path: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def version() -> str:
-    """A name for the present contents of those files: in every address, so caches may keep."""
+    """A hash of the public files, part of their URLs, so that browsers may cache them for good."""
     digest = hashlib.sha256()
     for path in sorted(p for p in UI.rglob("*") if is_public(p)):
         digest.update(path.relative_to(UI).as_posix().encode() + path.read_bytes())
@@ -91,7 +91,7 @@ def base() -> str:
 
 
 def on_page(call: str, module: str = "static/page.js") -> str:
-    """JavaScript for a gradio event: `call` is made on a module with `v`, the inputs."""
+    """JavaScript for a gradio event: evaluates `call` on a module, with the inputs as `v`."""
     return (
         "async (...v) => { const page = await import("
         f"new URL('{base()}{module}', document.baseURI).href); return page.{call}; }}"
@@ -99,7 +99,7 @@ def on_page(call: str, module: str = "static/page.js") -> str:
 
 
 def source_of(tab: Tab, place: Place) -> Source:
-    """The tab's records for the values in a query; wrong ones raise at once."""
+    """A function from a query to the tab's records; it raises at once if a value is invalid."""
 
     def records(query: Any) -> Iterator[Record]:
         return tab.source(read_all((*tab.fields, *tab.unseen), query), place)
@@ -108,13 +108,13 @@ def source_of(tab: Tab, place: Place) -> Source:
 
 
 def defaults_of(tab: Tab) -> dict[str, str]:
-    """What a query means that leaves a control out, as it would be written there."""
+    """The default of each control, written as in a query."""
     defaults = {f.name: f.default for f in (*tab.fields, *tab.unseen)}
     return {k: ".".join(v) if isinstance(v, list | tuple) else f"{v}" for k, v in defaults.items()}
 
 
 def template(tab: str) -> str:
-    """`tabs/<tab>/<tab>.html`, with `static/<part>.html` wherever it says `<!-- part -->`."""
+    """`tabs/<tab>/<tab>.html`, with `static/<part>.html` in place of each `<!-- part -->`."""
     return _filled(TABS / tab / f"{tab}.html")
 
 
@@ -136,7 +136,7 @@ def spec_of(tab: Tab) -> dict[str, Any]:
 
 
 def build_tab(tab: Tab) -> tuple[list[Component], list[Component]]:
-    """Put the tab into the page that is being built: the components of its fields and aspects."""
+    """Add the tab to the page under construction; returns the components of fields and aspects."""
     with gr.Tab(tab.title, id=tab.id, elem_id=f"tab-{tab.id}") as pane:
         with gr.Row(elem_classes="md-row"):
             with gr.Column(scale=4, min_width=320):
@@ -172,7 +172,7 @@ def build_tab(tab: Tab) -> tuple[list[Component], list[Component]]:
 
 
 def _controls(tab: Tab) -> tuple[list[Component], list[Component]]:
-    """The fields' components in their order; the lesser ones stand together, folded away."""
+    """The components of the fields, the lesser ones grouped and collapsed, and of the aspects."""
     made = {f.name: _component(tab, f) for f in tab.fields if not f.lesser}
     aspects = {a.name: a.component(f"{tab.id}-{a.name}") for a in tab.aspects}
     words = {f.name: f.why for f in (*tab.fields, *tab.aspects)}
@@ -195,7 +195,7 @@ def _controls(tab: Tab) -> tuple[list[Component], list[Component]]:
 
 
 def _tie(tab: Tab, aspect: Aspect, buttons: gr.Radio, made: dict[str, Component]) -> None:
-    """Let the buttons follow the fields, and the field that they are an aspect of the buttons."""
+    """Update the buttons when a field changes, and the field `aspect.of` when one is pressed."""
     module, facts = f"tabs/{tab.id}/{aspect.name}.js", json.dumps(aspect.facts)
     fields = [made[f.name] for f in tab.fields]
     names = json.dumps([f.name for f in tab.fields])
@@ -217,7 +217,7 @@ def _tie(tab: Tab, aspect: Aspect, buttons: gr.Radio, made: dict[str, Component]
 
 
 def _folded(page: Path) -> None:
-    """A Markdown page, folded under its heading; its links to the app lead to this one."""
+    """A Markdown page, collapsed under its heading; its links to the app lead to this page."""
     heading, text = page.read_text("utf-8").removeprefix("# ").split("\n", 1)
     with gr.Accordion(heading, open=False, elem_classes="md-notes"):
         gr.Markdown(text.replace(DEFAULT_ADDRESS, ""), container=False)

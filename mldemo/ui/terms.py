@@ -1,7 +1,7 @@
-"""What the page's terms mean, in plain words: one list for controls, headings, figures and axes.
+"""Explanations of the page's terms in plain words, for controls, headings, figures and axes.
 
-A control says one of them in `Field.why`. A heading, a reading or a group of controls names one in
-its tab's template or script, `data-term="snr"`; `static/explain.js` puts the "?" behind it.
+A control holds its explanation in `Field.why`. A heading, a reading or a group of controls names a
+term in its tab's template or script, `data-term="snr"`; `static/explain.js` adds the "?".
 """
 
 import json

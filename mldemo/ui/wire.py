@@ -1,13 +1,13 @@
-"""What goes over the wire: records, each a small JSON object with arrays behind it.
+"""The wire format: a sequence of records, each a small JSON object followed by arrays.
 
-A run is a head (what stays: how many steps, on which device, what the tab wants to know), then
-frames, then an end. A frame is a step with named readings (`frame_record`): a tab that has no time
-and no noise has no such readings. Several tracks may share a playhead, each with a head.
+A run is a head (what is constant: number of steps, device, data for the tab), then frames, then an
+end. A frame is a step with named readings (`frame_record`); which ones is up to the tab. Several
+tracks, each with its own head, may share a playhead.
 
 A record is two little-endian uint32 (bytes that follow the first, bytes of JSON), the JSON padded
 with blanks to a multiple of four, then the arrays that its key "arrays" lists as [name, kind,
-shape], kind "u1" or "f4", each padded to a multiple of four: the page lays typed arrays over them.
-A recording is the records of a live run in a file.
+shape], kind "u1" or "f4", each padded to a multiple of four: the page views them as typed arrays.
+A recording is a file with the records of a run, after `MAGIC`.
 """
 
 import json
@@ -80,7 +80,7 @@ def floats(values: Tensor) -> np.ndarray:
 
 
 def data_power(run: Run) -> Tensor:
-    """Radial mean of E|⟨x_0, e_k⟩|² = Λ_k + |⟨m, e_k⟩|², where the power of x_t ends as t -> 0."""
+    """Radial mean of E|⟨x_0, e_k⟩|² = Λ_k + |⟨m, e_k⟩|², the limit of x_t's power as t -> 0."""
     mean = run.statistics.mean_at(run.request.resolution)
     return run.data_power + radial_power(mean.double()).flatten()
 
@@ -109,7 +109,7 @@ def heading(run: Run) -> dict[str, Any]:
 
 
 def spectra(run: Run) -> dict[str, np.ndarray]:
-    """The curves that stay: q_k of the prior, E|⟨x_0, e_k⟩|² and Λ_k of the data, per shell."""
+    """Constant curves of a run by shell: q_k of the prior, E|⟨x_0, e_k⟩|² and Λ_k of the data."""
     curves = {"prior": run.prior_power, "data": data_power(run), "spread": run.data_power}
     return {name: floats(curve) for name, curve in curves.items()}
 
@@ -141,7 +141,7 @@ def head_record(run: Run, **more: Any) -> Record:
 
 
 def run_records(run: Run, **more: Any) -> Iterator[Record]:
-    """A whole run: its head, with `more` in it, its frames, the end."""
+    """The records of a whole run: its head, extended by `more`, its frames, the end."""
     yield head_record(run, **more)
     for frame in run.frames():
         yield state_record(frame)
@@ -160,7 +160,7 @@ class Recording:
 
 
 def write_recording(records: Iterable[Record], path: Path) -> Path:
-    """Write records, as they are computed, behind `MAGIC`."""
+    """Compute all records, then write `MAGIC` and the records to a file."""
     make_folder(path.parent)
     write_bytes(path, b"".join([MAGIC, *(encode(*record) for record in records)]))
     return path

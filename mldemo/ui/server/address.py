@@ -1,4 +1,4 @@
-"""Where the page listens: checked before anything is loaded, with a sentence where it cannot."""
+"""Checks of the address that the page listens on, made before anything else is loaded."""
 
 import re
 import socket
@@ -7,14 +7,14 @@ ROOT = re.compile(r"(https?://[A-Za-z0-9.:_\[\]-]+)?(/[A-Za-z0-9._~%-]+)*/?")
 
 
 def check_port(text: str) -> int:
-    """A port that can be named to others, else a `ValueError`."""
+    """A port from 1 to 65535; anything else raises `ValueError`."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise ValueError(f"port must be a whole number from 1 to 65535, got {text[:80]!r}")
     return int(text)
 
 
 def check_root_path(text: str | None) -> str | None:
-    """A path, or an http(s) address with one, without its last slash; else a `ValueError`."""
+    """A path or an http(s) URL, without its final slash; anything else raises `ValueError`."""
     if text is None:
         return None
     if not ROOT.fullmatch(text) or len(text) > 200:
@@ -26,7 +26,7 @@ def check_root_path(text: str | None) -> str | None:
 
 
 def check_address(host: str, port: int) -> None:
-    """Raise a `ValueError` with the system's reason if nobody can listen there."""
+    """Raise `ValueError` with the system's reason if no socket can be bound to the address."""
     name = host.strip("[]")
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

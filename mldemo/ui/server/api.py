@@ -3,7 +3,7 @@
 from gradio_client import Client
 Client("http://127.0.0.1:7860").predict(resolution=64, seed=7, api_name="/sample")
 
-Where the package `mcp` is installed they are tools of an MCP server too, at gradio_api/mcp/.
+Where the package `mcp` is installed, they are also tools of an MCP server at gradio_api/mcp/.
 """
 
 import base64
@@ -36,7 +36,7 @@ from mldemo.ui.server.schedule import Full
 from mldemo.ui.tab import Place
 from mldemo.ui.wire import grey
 
-ASKED = list(inspect.signature(Request).parameters.values())  # of a run, in this order
+ASKED = list(inspect.signature(Request).parameters.values())  # parameters of a run, in this order
 ARGUMENTS = {
     "prior": f"covariance of the noise, one of {', '.join(PRIORS)}",
     "resolution": f"pixels per side, {SMALLEST} to {FINEST_LIVE}",
@@ -56,13 +56,13 @@ CONCURRENCY = {"concurrency_limit": 4, "concurrency_id": "compute"}
 
 
 def add_endpoints(place: Place) -> None:
-    """Register all of them in the page that is being built."""
+    """Register all endpoints in the page under construction."""
     for function in (sample, frames, noise, prior_spectrum):
         api(_guarded(function, place), api_name=function.__name__, **CONCURRENCY)
 
 
 def _guarded(function: Callable[..., Any], place: Place) -> Callable[..., Any]:
-    """The function with its place filled in; a `ValueError` reaches the client as a sentence."""
+    """An endpoint with `place` filled in; a `ValueError` reaches the client as a sentence."""
     _, *parameters = inspect.signature(function).parameters.values()
     if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
         parameters = ASKED
@@ -94,7 +94,7 @@ def _guarded(function: Callable[..., Any], place: Place) -> Callable[..., Any]:
 
 
 def _steps(run: Run) -> Iterator[Frame]:
-    """The frames of a run, each computed in its turn among those of the page's visitors."""
+    """The frames of a run, scheduled step by step among the runs of the page's visitors."""
     request, total = vars(run.request), run.request.steps + 1
     try:
         yield from COMPUTE.iterate(run.frames(), size_of(request), total, kind_of(request))
@@ -103,7 +103,7 @@ def _steps(run: Run) -> Iterator[Frame]:
 
 
 def _picture(image: Image, name: str) -> dict[str, Any]:
-    """A picture as a file of gradio's cache, named by its contents, deleted after an hour."""
+    """A PNG file in gradio's cache, named by a hash of its contents, deleted after an hour."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     path = save_bytes_to_cache(buffer.getvalue(), name, cache_dir=get_upload_folder())

@@ -1,8 +1,8 @@
-"""What may be asked of the server at all, decided before gradio sees it.
+"""A filter for requests, applied before gradio sees them.
 
 Gradio serves much that this page does not use (uploads, proxies, component servers, monitoring):
-it is closed here, as are foreign host names, large or slow bodies, and whatever would only be
-found out by an exception.
+those paths are closed here. Also refused are foreign host names, large or slow bodies, and
+malformed calls, which gradio would meet with an exception.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ OPEN_API = (  # what follows gradio_api/
     *("api_info", "app_id", "call", "cancel", "file", "heartbeat", "info", "mcp"),
     *("openapi.json", "queue", "reset", "startup-events", "theme.css"),
 )
-# Headers that are dropped: a visitor may not say which server answers, nor go on with a stream
-# that nobody has kept.
+# Headers that are dropped: a client must not choose which server answers, nor resume a stream,
+# since streams are not stored.
 DROPPED = (b"x-gradio-server", b"last-event-id")
 
 
 class Refused(Exception):
-    """A status and a sentence for whoever asked."""
+    """A refusal, sent as an HTTP status and a sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -45,7 +45,7 @@ class Refused(Exception):
 
 
 def host_of(value: str) -> str:
-    """The name or address in a Host header: without port, brackets, final dot, in lower case."""
+    """The name or address in a Host header, in lower case, without port, brackets or final dot."""
     value = value.strip().lower()
     if value.startswith("["):
         return value[1:].partition("]")[0]
@@ -53,10 +53,10 @@ def host_of(value: str) -> str:
 
 
 def is_trusted(host: str, names: Iterable[str]) -> bool:
-    """Whether a host may be asked for: any address, or one of `names` ("*.org" is any below org).
+    """Whether a host is accepted: any IP address, or one of `names` ("*.org": any name below org).
 
-    A foreign name that is made to point here (DNS rebinding) stays foreign; behind an address
-    there is no name to be abused.
+    Other names are refused even if they resolve to this machine (DNS rebinding); with an IP
+    address as host, no name is involved.
     """
     try:
         ipaddress.ip_address(host.partition("%")[0])
@@ -82,7 +82,7 @@ class Guard:
         self.app, self.demo = app, demo
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with a refusal, or hand on what is left of the request."""
+        """Refuse the request, or pass it on without the dropped headers."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -108,7 +108,7 @@ class Guard:
         await self._answer({**scope, "headers": kept}, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Gradio's answer; a stream whose session is gone has said so, and just ends."""
+        """Gradio's answer; a stream whose session is gone has already said so, and is ended."""
         started = False
 
         async def noted(message: Message) -> None:
@@ -124,7 +124,7 @@ class Guard:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _check_hosts(self, headers: Headers) -> None:
-        if self.demo.custom_mount_path is not None:  # the server around us decides for whom it is
+        if self.demo.custom_mount_path is not None:  # the outer application checks hosts
             return
         names = trusted_names(self.demo.root_path, self.demo.server_name)
         asked = [headers.get("host", "")]
@@ -138,7 +138,7 @@ class Guard:
                 )
 
     def _check_call(self, body: bytes) -> None:
-        """Bodies of gradio's API are JSON; `fn_index` names a function that there is."""
+        """Require JSON, and that `fn_index`, if given, names an existing function."""
         try:
             value = json.loads(body)
             depth = _depth(value)
@@ -155,7 +155,7 @@ class Guard:
 
 
 def _check_path(scope: Scope) -> str:
-    """The path below the place where the page is mounted; only what the page needs is open."""
+    """The path below the mount point; paths that the page does not need are refused."""
     path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
     parts = path.split("/")
     longest = max(len(part.encode(errors="replace")) for part in parts)
@@ -174,7 +174,7 @@ def _has_body(headers: Headers) -> bool:
 
 
 async def _read(receive: Receive, headers: Headers) -> bytes:
-    """The whole body, if it is small and comes in time."""
+    """The whole body, unless it is too large or too slow."""
     announced = headers.get("content-length", "0")
     too_large = Refused(413, f"the body is larger than {LARGEST_BODY} bytes")
     if not announced.isdecimal() or int(announced) > LARGEST_BODY:
@@ -200,7 +200,7 @@ async def _read(receive: Receive, headers: Headers) -> bytes:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """What `receive` would have given: the body, then what follows."""
+    """A substitute for `receive`: it returns the body already read, then what follows."""
     given = False
 
     async def again() -> Message:
@@ -214,7 +214,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 def _depth(value: Any) -> int:
-    """How deep lists and objects are nested."""
+    """The nesting depth of lists and objects."""
     depth, level = 0, [value]
     while level := [v for v in level if isinstance(v, list | dict)]:
         depth += 1

@@ -1,8 +1,8 @@
 """Live runs: a few threads compute, each page reads its own stream of records.
 
-`GET mldemo/live/TAB?…` answers with records (`wire.encode`) as they are computed. What gradio's
-queue would do is done here, for a hundredth of its cost per frame: an order (`schedule`), equal
-runs computed once (`shared`), an end when the page goes away or stops reading.
+`GET mldemo/live/TAB?…` answers with records (`wire.encode`) as they are computed. This replaces
+gradio's queue, at a hundredth of its cost per frame: runs are scheduled (`schedule`), equal runs
+are computed once (`shared`), and a stream ends when its page is closed or stops reading.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from mldemo.ui.wire import encode
 
 Source = Callable[[Mapping[str, str]], Iterator[Record]]
 
-UNREAD_SECONDS = 10.0  # a page that reads nothing for so long is dropped,
-READ_SECONDS = 600.0  # and one that is not at the end after so long
+UNREAD_SECONDS = 10.0  # a page that reads nothing for this long is dropped,
+READ_SECONDS = 600.0  # and so is one that has not reached the end by then
 PACE = 1 / 60  # frames come no faster than a screen shows them
-QUIET_SECONDS = 0.3  # a run that begins within this has not waited
+QUIET_SECONDS = 0.3  # a shorter wait is not reported
 LONGEST_QUERY = 2000
-PAGE_HEADER = "X-Page"  # by which `stream.js` says which page asks
+PAGE_HEADER = "X-Page"  # identifies the page that asks (`stream.js`)
 COMPUTE = Schedule()
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def sentence(error: Exception) -> str:
 
 
 async def body(reader: Reader) -> AsyncGenerator[bytes, None]:
-    """What one page gets of its run: its place in the line, then all records, paced."""
+    """The stream of one page: its position in the queue while waiting, then all records, paced."""
     shelf, run = reader.run.shelf, reader.run
     start, due, said = time.monotonic(), 0.0, None
     while time.monotonic() - start < READ_SECONDS:
@@ -67,7 +67,7 @@ async def body(reader: Reader) -> AsyncGenerator[bytes, None]:
 
 
 class LiveResponse(StreamingResponse):
-    """A stream that ends when nobody reads it; its place is given back whatever happens."""
+    """A stream that ends when it is not read; its reader is closed in every case."""
 
     def __init__(self, reader: Reader) -> None:
         super().__init__(
@@ -78,7 +78,7 @@ class LiveResponse(StreamingResponse):
         self.reader = reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; a page that is gone is no error."""
+        """Send the stream; a page that stops reading is logged, not an error."""
         try:
             await super().__call__(scope, receive, send)
         except TimeoutError:
@@ -96,11 +96,11 @@ class LiveResponse(StreamingResponse):
 
 
 class Live:
-    """The endpoint: `sources` maps the name of a tab to what computes its records.
+    """The endpoint of live runs; `sources` maps the id of a tab to its source of records.
 
-    defaults: of each tab's fields; a query that names them is equal to one that does not.
-    alone: the tabs whose runs are computed one after the other.
-    stamps: what else the runs of a tab depend on, beside their query (`Tab.stamp`).
+    defaults: of each tab's fields; a query that states them is equal to one that omits them.
+    alone: the tabs whose runs are computed one at a time.
+    stamps: what the runs of a tab depend on besides their query (`Tab.stamp`).
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class Live:
         self.shelf = Shelf(COMPUTE)
 
     def close(self) -> None:
-        """End all runs, from any thread: their readers get a last sentence."""
+        """End all runs, from any thread; their readers receive an error message."""
         self.shelf.close()
 
     async def answer(self, request: Request) -> Response:
-        """Stream the run that the URL asks for; errors are records too, of one sentence."""
+        """Stream the run that the URL describes; an invalid value is reported in a record."""
         tab = request.path_params["tab"]
         source = self.sources.get(tab)
         if source is None:

@@ -1,9 +1,9 @@
-"""The first picture, before gradio is there.
+"""A recorded run that is shown before gradio has loaded.
 
-Gradio puts its page together in the browser, out of some seventy files: seconds in which nothing
-is seen. What is put here into the head of the page lets the browser ask for our own scripts and
-for the recorded run at once, and draw it in the first tab's player; `page.js` moves that player to
-its place as soon as gradio has made one.
+Gradio assembles its page in the browser from some seventy files, and for seconds nothing is
+visible. The tags added here to the page's head let the browser fetch our own scripts and the
+recorded run at once, and play it in the first tab's player; `page.js` moves that player to its
+place as soon as gradio has created one.
 """
 
 import html
@@ -22,11 +22,11 @@ from mldemo.ui.tab import STATIC, UI, Tab, base, spec_of, template
 from mldemo.ui.terms import TERMS
 
 LOOKS = ("player", "opening")
-EVERYWHERE = ("screen", "column", "learn")  # looks that must not get gradio's prefix
+EVERYWHERE = ("screen", "column", "learn")  # style sheets that must not get gradio's prefix
 
 
 def modules(name: str) -> list[str]:
-    """The scripts that a script loads, itself first, as paths below `ui/`."""
+    """A script and all that it imports, directly or indirectly, as paths below `ui/`."""
     found = [name]
     for module in found:
         text = (UI / module).read_text("utf-8")
@@ -38,7 +38,7 @@ def modules(name: str) -> list[str]:
 
 
 def title() -> str:
-    """What the page is, and where to read on; on a Space, where its source is."""
+    """The page's title in HTML, with links to read on; on a Space, also to its source."""
     space, link = os.environ.get("SPACE_ID", ""), ""
     if re.fullmatch(r"[\w.-]+/[\w.-]+", space):
         address = f"https://huggingface.co/spaces/{space}/tree/main"
@@ -47,7 +47,7 @@ def title() -> str:
 
 
 def links(facts: dict[str, str]) -> str:
-    """What every page wants soon: icon, looks, the players' scripts, `facts` and terms."""
+    """Tags for every page's head: icon, style sheets, the players' scripts, `facts` and terms."""
     scripts = (f'<link rel="modulepreload" href="{base()}{m}">' for m in modules("static/page.js"))
     looks = (f'<link rel="stylesheet" href="{base()}static/{name}.css">' for name in EVERYWHERE)
     names = ("screen", "tour")
@@ -61,7 +61,7 @@ def links(facts: dict[str, str]) -> str:
 
 
 def choices(tabs: Sequence[Tab]) -> str:
-    """The options that change while the page is served, as they are now, for `page.js`."""
+    """A tag for `page.js` with the current options of fields whose options change while served."""
     found: dict[str, dict[str, Any]] = {}
     for tab in tabs:
         for f in tab.fields:
@@ -71,7 +71,7 @@ def choices(tabs: Sequence[Tab]) -> str:
 
 
 def opening(tab: Tab, title: str) -> str:
-    """The player of `tab` and its recorded run under a title in HTML; "" without a run."""
+    """Tags that show `title` and the player of `tab` with its recorded run; "" without one."""
     recording = tab.props.get("recording")
     if recording is None:
         return ""
@@ -92,22 +92,22 @@ def opening(tab: Tab, title: str) -> str:
 
 
 def asks_only_for(query: str, tab: str) -> bool:
-    """Whether an address asks for nothing but the page: gradio's own `__theme` and the like pass.
+    """Whether a query asks for nothing but `tab`; gradio's own keys, such as `__theme`, may occur.
 
-    A picture is shown to those only, since it would have to be taken back from the others.
+    Only then is the recorded run shown early: for other queries it would have to be removed again.
     """
     asked = parse_qsl(query, keep_blank_values=True)
     return all(name.startswith("__") or (name, value) == ("tab", tab) for name, value in asked)
 
 
 class Head:
-    """Middleware that completes the head of the page that gradio answers with.
+    """Middleware that completes the head of gradio's page.
 
-    texts: what is put into every page, and what only into one that asks for nothing but `tab`.
-    now: what else is put into every page, as it is when it is asked for.
-    demo: the page, whose `root_path` is known when it is served. Gradio names its files relative
-    to the page's own address, which fails at a prefix without a slash at its end; where a prefix
-    is known they are named from the root.
+    texts: tags for every page, and further tags for queries that ask for nothing but `tab`.
+    now: returns further tags for every page, evaluated at each request.
+    demo: the page, whose `root_path` is known once it is served. Gradio's URLs are relative to the
+    page's own, which fails at a prefix without a final slash; where a prefix is known, the `base`
+    element makes them relative to it.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Head:
         self.app, self.texts, self.now, self.tab, self.demo = app, texts, now, tab, demo
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on everything but a page; hold a page until it is whole."""
+        """Pass everything on, but HTML pages only once they are complete."""
         start: Message | None = None
         page = bytearray()
 

@@ -1,8 +1,8 @@
-"""Borrowed GPUs: on a ZeroGPU Space a live run asks for one for some seconds, or does without.
+"""Borrowed GPUs: on a ZeroGPU Space a live run requests one for some seconds, or does without.
 
-There `spaces.GPU` forks a process that holds a GPU as long as a generator runs. Arguments and what
-is yielded are pickled; of an exception only its class comes back. Who has no quota left gets a
-`gradio.Error` before the first record.
+There `spaces.GPU` forks a process that holds a GPU as long as a generator runs. Arguments and
+yielded values are pickled; of an exception only the class is passed back. For a visitor without
+quota it raises `gradio.Error` before the first record.
 """
 
 import os
@@ -24,7 +24,7 @@ PIXELS_PER_SECOND = 2e7  # pixel evaluations; a guess on the safe side too
 
 
 def borrowed_gpu() -> Decorator | None:
-    """`spaces.GPU` where it lends GPUs; elsewhere None. To be called before CUDA is looked for."""
+    """`spaces.GPU` where it lends GPUs, else None. To be called before CUDA is queried."""
     with suppress(ImportError):
         import spaces  # type: ignore[import-not-found]
 
@@ -34,18 +34,18 @@ def borrowed_gpu() -> Decorator | None:
 
 
 def seconds_for(query: Mapping[str, str]) -> int:
-    """How long a run may hold a GPU: by its network calls × pixels × images, at most `SECONDS`."""
+    """Seconds that a run may hold a GPU: start + pixel evaluations / rate, at most `SECONDS`."""
     return round(min(SECONDS, START_SECONDS + size_of(query) / PIXELS_PER_SECOND))
 
 
 def on_borrowed(gpu: Decorator, there: Source, here: Source) -> Source:
-    """Records of `there` on a borrowed GPU, or those of `here` if none is lent."""
+    """A source that runs `there` on a borrowed GPU, or `here` if none is lent."""
 
     def run(query: Mapping[str, str]) -> Iterator[Record]:
         torch.set_num_threads(1)  # after a fork OpenMP would wait for threads that are gone
         try:
             yield from there(query)
-        except ValueError as error:  # its words would not come back
+        except ValueError as error:  # its message would be lost
             yield {"kind": "error", "text": sentence(error)}, {}
 
     lent = gpu(duration=seconds_for)(run)

@@ -1,12 +1,12 @@
-"""Which step is computed next: of the run with the least time left, so that small runs pass.
+"""Scheduling of runs, step by step: shortest remaining processing time first.
 
-Shortest remaining processing time first minimises the mean time to the end (Schrage 1968), and
-what is small never waits for what is large. Alone it would starve the large ones: a part of the
-time goes to whoever has waited longest for a step.
+This rule minimises the mean completion time (Schrage 1968), and small runs never wait for large
+ones. By itself it would starve the large ones: a share of the time therefore goes to the run that
+has waited longest for a step.
 
-Bounds keep the machine usable: so many runs at most hold a place, so many long ones, and so many
-of those that are computed one after the other (trainings). A place is taken in the moment in which
-it is asked for, under a lock, and held until it is given up.
+Limits keep the machine usable: on the number of runs, of long runs, and of runs that are computed
+one at a time (trainings). A place is taken under a lock at the moment it is requested, and held
+until it is given up.
 """
 
 import atexit
@@ -20,14 +20,14 @@ from typing import Any
 from mldemo.machine import release_memory
 
 MOST, MOST_LONG = 80, 20  # runs that hold a place, and long ones among them
-LONG = 1e7  # pixel evaluations of a long run: some six seconds of a core
+LONG = 1e7  # pixel evaluations above which a run is long: some six seconds of a core
 SECONDS = 120.0  # of computing, after which a run is ended
 MOST_ALONE, ALONE_SECONDS = 4, 300.0  # the same for runs that are computed one after the other
-PATIENCE = 5.0  # who waits longer for a step than this may get one out of turn,
+PATIENCE = 5.0  # a run that waits longer for a step may get one out of turn,
 AGED_SHARE = 0.25  # as long as such steps take no more than this, relative to the others
-RATE = 6e-7  # seconds of a pixel evaluation, until some have been measured,
-LEARNING = 0.05  # and how much each step counts that is measured
-IDLE_SECONDS = 1.0  # without any work, until freed memory is handed back
+RATE = 6e-7  # seconds per pixel evaluation until some are measured,
+LEARNING = 0.05  # and the weight of each measured step in their moving average
+IDLE_SECONDS = 1.0  # without work, after which freed memory is returned to the system
 _END = object()
 
 
@@ -38,13 +38,13 @@ class Full(Exception):
 class Task:
     """The items of one run, computed one by one on a compute thread.
 
-    items: an iterator; only ever advanced and closed on a compute thread, once at a time.
-    work: pixel evaluations, estimated; total: how many items there will be, as far as is known.
-    deliver: called there with each item.
+    items: advanced and closed on compute threads only, by one thread at a time.
+    work: estimated pixel evaluations; total: the expected number of items.
+    deliver: called on the compute thread with each item.
     finish: called there once, after the last item, with the exception that ended the run or None.
     ready: whether another item is wanted yet.
-    alone: of such runs, those that entered later wait for the end of the first.
-    kind: runs of one kind take as long for a pixel evaluation, those of another network may not.
+    alone: such runs are computed one at a time, in order of entry.
+    kind: runs of one kind are assumed to take the same time per pixel evaluation.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Task:
         return 0.0 if self.over else self.work * max(1, self.total - self.done) / self.total
 
     def step(self) -> bool:
-        """Compute and deliver one item; whether there may be more."""
+        """Compute and deliver one item; returns whether there may be more."""
         start = time.monotonic()
         try:
             item = next(self.items, _END)
@@ -102,9 +102,9 @@ class Task:
 class Schedule:
     """Threads that compute the steps of runs, and short jobs before them.
 
-    All that torch does happens on these threads: every thread that calls torch gets a team of
-    OpenMP threads of its own, and as soon as the teams outnumber the cores their barriers sleep
-    instead of spin (twice the time per step).
+    torch is called on these threads only: every thread that calls it gets its own team of OpenMP
+    threads, and as soon as these outnumber the cores, their barriers sleep instead of spinning
+    (twice the time per step).
     """
 
     def __init__(self, threads: int = 1, most: int = MOST, most_long: int = MOST_LONG) -> None:
@@ -118,7 +118,7 @@ class Schedule:
 
     # ------------------------------------------------------------ from any thread
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """A short job: computed before the next step of any run."""
+        """Queue a short job, which is computed before the next step of any run."""
         future: Future[Any] = Future()
         with self._changed:
             if self._closing:
@@ -129,7 +129,7 @@ class Schedule:
         return future
 
     def enter(self, task: Task) -> None:
-        """Take a place; raises `Full` where there is none."""
+        """Take a place; raises `Full` if none is free."""
         with self._changed:
             if self._closing:
                 raise Full("the server is closing")
@@ -152,7 +152,7 @@ class Schedule:
             self._wake()
 
     def leave(self, task: Task) -> None:
-        """Give the place back, whether or not all is computed; a step under way is the last."""
+        """Give up the place, whether or not the run is complete; a step under way is the last."""
         with self._changed:
             if task.left:
                 return
@@ -163,19 +163,19 @@ class Schedule:
                 self._wake()
 
     def wake(self) -> None:
-        """Say that a run may have become ready."""
+        """Notify the compute threads that a run may have become ready."""
         with self._changed:
             self._wake()
 
     def left(self, task: Task) -> float:
-        """Seconds of a thread that a run still takes, as fast as its kind was so far."""
+        """Estimated thread seconds that a run still takes, at the measured rate of its kind."""
         return task.remaining * self._rates.get(task.kind, self.rate)
 
     def line(self, task: Task) -> tuple[int, float]:
-        """A run's place among those that are computed, from 1, and seconds before its turn."""
+        """A run's position in the queue, from 1, and the estimated seconds before its turn."""
         with self._changed:
             others = [t for t in self._tasks if t is not task and not t.over]
-            if task.alone:  # who came later waits for it
+            if task.alone:  # later ones wait for it
                 others = [t for t in others if not t.alone or t.entered < task.entered]
             own = self.left(task)
             before = [s for t in others if (s := self.left(t)) <= own or (t.alone and task.alone)]
@@ -184,7 +184,7 @@ class Schedule:
     def iterate(
         self, items: Iterator[Any], work: float, total: int, kind: Hashable = None
     ) -> Iterator[Any]:
-        """The items, each computed in its turn; blocks. For threads that compute nothing."""
+        """The items, each computed in its turn; blocks. Not for use on a compute thread."""
         arrived: deque[Any] = deque()
         news = threading.Semaphore(0)
 
@@ -211,7 +211,7 @@ class Schedule:
             self.leave(task)
 
     def close(self, seconds: float = 5.0) -> None:
-        """End the threads after the steps that are under way; whoever waits for a job is freed."""
+        """End the threads after the steps that are under way, and cancel the waiting jobs."""
         with self._changed:
             self._closing = True
             for future, _ in self._jobs:
@@ -273,7 +273,7 @@ class Schedule:
             task.busy, task.served = False, time.monotonic()
             self._credit = min(0.0, self._credit + (-taken if aged else AGED_SHARE * taken))
             task.over = task.left or not more
-            if 1 < task.done < task.total:  # the first item loads what is needed
+            if 1 < task.done < task.total:  # the first item includes loading
                 measured = taken * task.total / task.work
                 known = self._rates.get(task.kind, measured)
                 self._rates[task.kind] = known + LEARNING * (measured - known)
@@ -283,7 +283,7 @@ class Schedule:
 
 
 def _answer(future: "Future[Any]", function: Callable[[], Any]) -> None:
-    """Run a job and hand on what it returns or raises."""
+    """Run a job and pass on what it returns or raises."""
     if not future.set_running_or_notify_cancel():
         return
     try:

@@ -1,13 +1,14 @@
-"""How the page is served, wherever that is: `demo.launch()`, a notebook, `gr.mount_gradio_app`.
+"""Serving the page, with `demo.launch()`, in a notebook or by `gr.mount_gradio_app`.
 
-Our routes, guards and looks belong to the page: `Page` is a `gr.Blocks` that brings them along
-into every application that gradio makes of it.
+`Page` is a `gr.Blocks` that adds our routes, guard and style sheets to every application that
+gradio creates from it.
 
-What scales how: one process computes on a few threads and shares equal runs, so a class with one
-link needs no more than one core. Different runs scale with the cores until Python's lock is the
-bound, at about four. Beyond that, replicas (of the Space or the container): each holds its own
-runs in memory and needs nothing of the others, but gradio's API keeps a session in its process, so
-a balancer in front must be sticky per address. Gradio's `num_workers` serves files only.
+Scaling: one process computes on a few threads and computes equal runs once, so a class that
+follows one link needs no more than one core. Different runs scale with the number of cores up to
+about four, where Python's global lock becomes the bottleneck. Beyond that, use replicas (of the
+Space or the container): each holds its own runs in memory, independently of the others, but
+gradio's API keeps a session in its process, so a load balancer must be sticky per address.
+Gradio's `num_workers` serves files only.
 """
 
 import asyncio
@@ -37,15 +38,15 @@ from mldemo.ui.tab import LIBRARIES, STATIC, UI, is_public, version
 FILES = StaticFiles(directory=UI)
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans")
 MONO = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")
-SILENT_SECONDS = 10.0  # a connection that asks for nothing, or never ends its headers, is closed
-SHUTDOWN_SECONDS = 1  # what is still being answered then is broken off
+SILENT_SECONDS = 10.0  # a connection without a complete request for this long is closed
+SHUTDOWN_SECONDS = 1  # after which unfinished answers are cut off
 
 
 class Served(NamedTuple):
-    """What is served beside gradio's page.
+    """What is served in addition to gradio's page.
 
-    live: the live runs; first, head, now: what opens, in which tab (`opening.Head`); begin: called
-    once the server listens.
+    live: the live runs; first: the id of the first tab; head, now: the tags that are added to the
+    page's head (`opening.Head`); begin: called once the server listens.
     """
 
     live: Live
@@ -56,17 +57,17 @@ class Served(NamedTuple):
 
 
 class Page(gr.Blocks):
-    """A page that brings routes, guard and looks along; whoever builds it sets `served`."""
+    """A page with its own routes, guard and style sheets; set `served` after building it."""
 
-    served: Served | None = None  # not yet there when gradio makes a first application
+    served: Served | None = None  # not yet set when gradio creates its first application
 
     def launch(self, *arguments: Any, **options: Any) -> Any:
-        """Serve it as `gr.Blocks.launch` does, also on an IPv6 address or with a proxy set."""
+        """As `gr.Blocks.launch`, but also works on an IPv6 address or with a proxy set."""
         name = options.get("server_name") or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
         if ":" in name and not name.startswith("["):
-            name = f"[{name}]"  # as gradio writes it into addresses
-        http_server.LOCALHOST_NAME = "127.0.0.1"  # where it tries ports, by IPv4
-        for variable in ("no_proxy", "NO_PROXY"):  # gradio asks itself whether it is there
+            name = f"[{name}]"  # gradio builds URLs from it
+        http_server.LOCALHOST_NAME = "127.0.0.1"  # on which gradio probes ports, over IPv4
+        for variable in ("no_proxy", "NO_PROXY"):  # gradio requests its own URL at start
             local = ("localhost", "127.0.0.1", "::1", name.strip("[]"))
             known = os.environ.get(variable, "").split(",")
             os.environ[variable] = ",".join(dict.fromkeys([*filter(None, known), *local]))
@@ -78,11 +79,11 @@ class Page(gr.Blocks):
     def run_startup_events(self) -> None:
         """Called by gradio when the server listens, or by the server that it is mounted in."""
         super().run_startup_events()
-        # The compute threads need the interpreter some hundred times a step: let them wait for
-        # the server 0.5 ms at most, not 5.
+        # The compute threads need Python's global lock some hundred times a step: let the server
+        # hold it for 0.5 ms at most, not 5.
         sys.setswitchinterval(5e-4)
-        # gradio looks a thousand times a second whether a request waits, and takes the interpreter
-        # from the compute threads each time: 9 % of a core
+        # gradio polls its queue a thousand times a second, and takes the global lock from the
+        # compute threads each time: 9 % of a core
         self._queue.sleep_when_free = 0.02
         if self.served is not None:
             self.served.begin()
@@ -101,7 +102,7 @@ class Page(gr.Blocks):
         super().close(verbose)
 
     def parts(self, served: Served, given: dict[str, Any]) -> dict[str, Any]:
-        """`app_kwargs` for gradio's application, with ours around those that are given."""
+        """`app_kwargs` for gradio's application: ours, combined with those that are given."""
         ours = [
             Route(f"/mldemo/{version()}/{{path:path}}", _file, name="mldemo-static"),
             Route("/mldemo/live/{tab}", served.live.answer, name="mldemo-live"),
@@ -118,7 +119,7 @@ class Page(gr.Blocks):
         }
 
     def dress(self) -> None:
-        """Looks, and nothing that phones home or remembers: what `launch` and mounting reset."""
+        """Set the style, no history, footer or monitoring: `launch` and mounting reset these."""
         self.theme = Default(
             primary_hue="blue",
             neutral_hue="slate",
@@ -136,7 +137,7 @@ class Page(gr.Blocks):
 
 
 def _bring_parts(create: Callable[..., Any]) -> Callable[..., Any]:
-    """Gradio's one maker of applications, which adds to a `Page` what belongs to it."""
+    """Gradio's factory of applications, extended to add the parts of a `Page`."""
 
     @functools.wraps(create)
     def create_app(blocks: gr.Blocks, *arguments: Any, **options: Any) -> Any:
@@ -155,7 +156,7 @@ setattr(routes.App, "create_app", staticmethod(_bring_parts(routes.App.create_ap
 
 
 async def _sweep(server: Any) -> None:
-    """Close connections that ask for nothing: uvicorn waits for the end of headers for ever."""
+    """Close connections that send no request: uvicorn waits for the end of headers for ever."""
     loop, since = asyncio.get_running_loop(), dict[Any, float]()
     while not server.should_exit:
         await asyncio.sleep(1)
@@ -172,10 +173,10 @@ def _is_idle(connection: Any) -> bool:
 
 
 async def _file(request: Request) -> Response:
-    """A file whose address holds its version: a browser may keep it for good.
+    """A file whose URL contains its version, so that browsers may cache it for good.
 
-    A route and no mount: behind a proxy that takes the prefix off, a mount looks for its own name
-    in front of the file's.
+    A route, not a mount: behind a proxy that strips the prefix, a mount looks for its own name in
+    front of the file's.
     """
     path = request.path_params["path"]
     if path in LIBRARIES:
@@ -190,7 +191,7 @@ async def _file(request: Request) -> Response:
 
 
 def _no_such_call(request: Request, error: Exception) -> Response:
-    """A 404 where gradio would fail with a 500: an endpoint or an argument that there is not."""
+    """A 404 for an unknown endpoint or argument, where gradio would fail with a 500."""
     if not any(part in request.url.path for part in ("/gradio_api/call/", "/gradio_api/queue/")):
         raise error
     return JSONResponse({"detail": f"there is no such call: {sentence(error)}"}, 404)

@@ -1,9 +1,9 @@
-"""Runs that are shared: equal ones are computed once, whoever asks, and read at any pace.
+"""Shared runs: equal ones are computed once for all readers, each of which has its own pace.
 
 A run is a pure function of its query, so a class that follows one link costs one run. Each run
-keeps its records as they went over the wire while it is under way, and a few megabytes of finished
-runs are kept after that. When too much is kept, finished runs go first, then what all readers of a
-run have read: from then on it takes no new readers, and waits for its slowest one.
+keeps its encoded records while it is under way, and 16 MiB of finished runs are kept after that.
+When too much is kept, finished runs are dropped first, then the records that all readers of a run
+have read: from then on it takes no new readers, and waits for its slowest one.
 """
 
 import asyncio
@@ -17,18 +17,18 @@ from mldemo.ui.wire import Record, encode
 
 Key = tuple[Any, ...]
 
-AHEAD = 2  # records computed ahead of the reader: the compute thread need not wait for him
+AHEAD = 2  # records computed before the furthest reader asks for them
 KEPT_FINISHED = 16 * 2**20  # bytes of finished runs
-KEPT = 256 * 2**20  # bytes of all runs, beyond which each may keep no more than
-KEPT_EACH = 4 * 2**20
+KEPT = 256 * 2**20  # bytes of all runs, above which a run pauses
+KEPT_EACH = 4 * 2**20  # while it keeps more than this
 MOST_READERS = 512
-MOST_OF_ADDRESS = 64  # different runs; a whole class sits behind one address
-MOST_OF_PAGE = 16  # runs, equal or not; each of its tabs shows one
+MOST_OF_ADDRESS = 64  # different runs; a whole class may share one address
+MOST_OF_PAGE = 16  # runs, equal or not; each of the page's tabs shows one
 log = logging.getLogger(__name__)
 
 
 class Run:
-    """One computation, its records so far, and those who read it. Belongs to one event loop."""
+    """One computation, its records so far and its readers. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Run:
         self._on_loop(self._arrived, raw)
 
     def end(self, error: Exception | None) -> None:
-        """Say that no record follows; from any thread but the event loop's."""
+        """Signal that no record follows; called from any thread but the event loop's."""
         self._on_loop(self._ended, error)
 
     def _on_loop(self, function: Callable[..., None], *arguments: Any) -> None:
@@ -84,7 +84,7 @@ class Run:
 
     # ------------------------------------------------------------ on the event loop
     def _arrived(self, raw: bytes) -> None:
-        if self.readers:  # else it has just been given up
+        if self.readers:  # else the run has just been abandoned
             self.records.append(raw)
             self.size += len(raw)
             self.shelf.keep(len(raw))
@@ -104,16 +104,16 @@ class Run:
         self.news = asyncio.Event()
 
     def moved(self) -> None:
-        """A reader has gone on."""
+        """Called when a reader has advanced or left."""
         self.furthest = max((r.position for r in self.readers), default=0)
         if self.shelf.kept > KEPT:
             self.trim()
         self.shelf.compute.wake()
 
     def trim(self) -> None:
-        """Forget what all readers have read."""
+        """Drop the records that all readers have read."""
         passed = min((r.position for r in self.readers), default=self.first) - self.first
-        if passed > 0 and self.size > 0:  # records of a finished run are not its own
+        if passed > 0 and self.size > 0:  # a finished run shares the shelf's records
             gone = sum(map(len, self.records[:passed]))
             del self.records[:passed]
             self.first, self.size = self.first + passed, self.size - gone
@@ -121,14 +121,14 @@ class Run:
 
 
 class Reader:
-    """One reader's place in a run."""
+    """One reader's position in a run."""
 
     def __init__(self, run: Run, address: str, page: str = "") -> None:
         self.run, self.address, self.page, self.position = run, address, page, 0
         run.readers.add(self)
 
     def take(self) -> bytes | None:
-        """The next record, if it is there."""
+        """The next record, or None if it has not arrived."""
         at = self.position - self.run.first
         if at >= len(self.run.records):
             return None
@@ -143,7 +143,7 @@ class Reader:
         return self.run.over and self.position == self.run.first + len(self.run.records)
 
     def close(self) -> None:
-        """Leave; the last to leave ends the run."""
+        """Leave the run, which ends with its last reader."""
         if self in self.run.readers:
             self.run.readers.remove(self)
             self.run.shelf.readers.discard(self)
@@ -172,11 +172,11 @@ class Shelf:
         page: str = "",
         kind: Hashable = None,
     ) -> Reader:
-        """A reader of the run with this key, from its first record; raises `Full`.
+        """A reader at the first record of the run with this key; raises `Full` beyond the limits.
 
-        items: makes the records if nobody computes them yet; what it raises is passed on.
-        alone: whether it waits for the end of such runs before it (`schedule.Task`).
-        page: the name that a page has given itself, "" for whoever has none.
+        items: creates the records if the run is not yet computed; its exceptions propagate.
+        alone: whether the run is one of those computed one at a time (`schedule.Task`).
+        page: the identifier that a page sends, or "".
         kind: of the run (`schedule.Task`).
         """
         if len(self.readers) >= MOST_READERS:
@@ -221,12 +221,12 @@ class Shelf:
         return run
 
     def line(self, run: Run) -> dict[str, Any]:
-        """The record that tells a page how long it waits."""
+        """The record that tells a page its position in the queue and its waiting time."""
         place, seconds = self.compute.line(run.task)
         return {"kind": "line", "place": place, "seconds": round(seconds, 1)}
 
     def keep(self, size: int) -> None:
-        """Count what has arrived, and make room."""
+        """Count the bytes of a new record, and make room if needed."""
         self.kept += size
         while self.kept > KEPT and self._finished:
             self.kept -= sum(map(len, self._finished.popitem(last=False)[1]))
@@ -235,7 +235,7 @@ class Shelf:
                 run.trim()
 
     def finished(self, run: Run) -> None:
-        """Keep a whole run for those who ask later; its readers read on."""
+        """Keep a complete run for later readers; its present readers read on."""
         whole = run.first == 0 and run.error is None and not run.failed
         if whole and 0 < run.size <= KEPT_FINISHED:
             self._finished[run.key] = list(run.records)
@@ -250,9 +250,9 @@ class Shelf:
             run.end(ValueError("the server is closing"))
 
     def drop(self, run: Run) -> None:
-        """Nobody reads this run any more."""
+        """Abandon a run that has no readers left."""
         self.compute.leave(run.task)
         self.kept -= run.size
-        run.size, run.records = 0, []  # run and task know each other: they go when Python collects
+        run.size, run.records = 0, []  # run and task form a reference cycle, freed late
         if self._runs.get(run.key) is run:
             del self._runs[run.key]

@@ -1,7 +1,7 @@
-"""What was trained on the page: kept in a temporary folder while the server runs, a few at most.
+"""Networks trained on the page, kept in a temporary folder while the server runs, a few at most.
 
-Each training has a folder of its own with its checkpoints and their manifest, so whatever reads
-checkpoints can read them. The name of a training is that of its contents.
+Each training has its own folder with its checkpoints and their manifest, so that all functions
+that read checkpoints can read them. A training is named by a hash of its contents.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ MOST_KEPT = 8
 
 
 class Shelf:
-    """Folders with checkpoints, the oldest of which go; may be used from any thread."""
+    """Folders with checkpoints, the oldest of which are deleted; may be used from any thread."""
 
     def __init__(self, most: int = MOST_KEPT) -> None:
         self.most = most
@@ -39,7 +39,7 @@ class Shelf:
             return Path(tempfile.mkdtemp(dir=self._root()))
 
     def keep(self, folder: Path) -> str:
-        """Keep such a folder under a name, twelve hexadecimal digits of its contents."""
+        """Keep a folder made by `begin`; returns its name, twelve digits of a sha256."""
         digest = hashlib.sha256()
         for path in _files(folder):
             digest.update(path.name.encode() + path.read_bytes())
@@ -56,7 +56,7 @@ class Shelf:
         return name
 
     def find(self, text: str) -> tuple[Path, str]:
-        """The folder and the checkpoint that TRAINING-CHECKPOINT means, else a `ValueError`."""
+        """The folder and checkpoint of TRAINING-CHECKPOINT; `ValueError` if that is gone."""
         training, _, checkpoint = text.partition("-")
         with self._lock:
             if not re.fullmatch("[0-9a-f]{12}", training) or training not in self._kept:

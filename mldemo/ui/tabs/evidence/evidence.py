@@ -22,13 +22,13 @@ AXES = (("as the study draws it", "own"), ("linear", "linear"), ("logarithmic", 
 
 
 def stamp(place: Place) -> tuple[tuple[str, int], ...]:
-    """What is there to be shown: another value once a record is written or made anew."""
+    """(path, modification time in ns) of every file shown: changes when a record is rewritten."""
     paths = [*sorted(RECORDS.glob("*.json")), ROWS, place.folder / "manifest.json"]
     return tuple((p.as_posix(), p.stat().st_mtime_ns) for p in paths if p.is_file())
 
 
 def questions(place: Place) -> list[tuple[str, str]]:
-    """(question, name) of whatever is finished now; no study is loaded for it."""
+    """(question, name) of everything finished so far, found without importing a study."""
     return _questions(place, stamp(place))
 
 
@@ -42,7 +42,7 @@ def _questions(place: Place, _: tuple[tuple[str, int], ...]) -> list[tuple[str, 
 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
-    """One record with its figure and table, and a line on every other."""
+    """The chosen record with its figure and table, and a line on every record."""
     from mldemo.studies.report import finished, table
 
     found = {study.name: (study, record) for study, record in finished(place.folder)}
@@ -84,7 +84,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
 
 
 def summary(study: Any, record: dict[str, Any]) -> dict[str, str]:
-    """What a record says, in a line of the list of all."""
+    """A record's line in the list of all records."""
     state = study.state(record)
     return {
         "name": study.name,
@@ -97,7 +97,7 @@ def summary(study: Any, record: dict[str, Any]) -> dict[str, str]:
 
 
 def reading(study: Any) -> str:
-    """A program that reads the record and writes its figure as a page."""
+    """A program that reads the record and writes its figure as an HTML page."""
     return program(
         f"""\
 found = {{study.name: (study, record) for study, record in finished()}}
@@ -110,7 +110,7 @@ study.figure(record).write_html("{study.name}.html")
 
 
 def tab(place: Place) -> Tab:
-    """The tab; whatever has a record is there."""
+    """The tab, with every finished record."""
     return Tab(
         id="evidence",
         title="Evidence",

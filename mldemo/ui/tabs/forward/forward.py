@@ -33,7 +33,7 @@ from mldemo.ui.tabs.watch.watch import (
 from mldemo.ui.terms import TERMS
 from mldemo.ui.wire import END, Record, floats, frame_record, grey, head_record
 
-DISSOLVE = 12  # frames on the way up
+DISSOLVE = 12  # frames of the forward process
 DIGITS = 400
 KINDS = [
     ("dissolve, then denoise", "denoise"),
@@ -60,7 +60,7 @@ def given(values: dict[str, Any], place: Place) -> Tensor:
 
 
 def edit_of(values: dict[str, Any]) -> Edit:
-    """The checked edit behind the values of the form."""
+    """The validated edit for the values of the form."""
     region = mask_from_text(values["region"], values["n"]) if values["region"] else None
     if values["kind"] == "extend" and values["keep"] > bandwidth(values["n"]):
         raise ValueError(
@@ -71,7 +71,7 @@ def edit_of(values: dict[str, Any]) -> Edit:
 
 
 def request_of(values: dict[str, Any]) -> Request:
-    """The checked run; a guided call counts three times, as it costs."""
+    """The validated request; a guided call counts as three calls, which is its cost."""
     names = ("prior", "score", "steps", "sampler", "count", "seed")
     request = checked({name: values[name] for name in names} | {"resolution": values["n"]})
     guided = values["method"] == "guided" and values["kind"] != "denoise"

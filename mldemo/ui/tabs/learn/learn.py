@@ -1,8 +1,8 @@
 """Learn: questions to guess, controls to move, answers; and links for a class.
 
 The lessons are data: `static/lessons.json` says which tab a step opens and what the page waits
-for, `static/lessons.<language>.json` holds every word. Computed here is the one panel that no
-other tab has: how Lipschitz the exact denoiser of two functions is, grid by grid.
+for, `static/lessons.<language>.json` holds the texts. Computed here is the one panel that no other
+tab has: the Lipschitz constants of the exact denoiser of two functions, on each grid.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ from mldemo.ui.wire import END, Record, floats, frame_record
 
 TIME = 0.3
 FINE, COARSE = 64, 7  # the level and the last frequency of the lesson on coarse levels
-SURVIVES, DROWNED, LEVEL = 0.2, 0.9, 32  # times and level of the lesson on which digit comes back
+SURVIVES, DROWNED, LEVEL = 0.2, 0.9, 32  # of the lesson "Which digit comes back"
 COMPARED_TIME = 0.2  # of the lesson on linear denoisers
 NO_BUNDLE = {
     "cost": "a few",
@@ -77,7 +77,7 @@ def program_of(s: float, a: float) -> str:
 
 
 def facts(place: Place) -> dict[str, str]:
-    """Figures that the texts name in braces: from statistics, from records, from the race."""
+    """Values of the placeholders in the texts, from statistics, records and the recorded race."""
     found = {"compareTime": f"{COMPARED_TIME:g}"} | race_facts()
     compared = values(read_record(Linear().record_path))[f"16, t = {COMPARED_TIME:g}"]
     for name in ("filter", "full covariance", "network"):
@@ -101,7 +101,7 @@ def facts(place: Place) -> dict[str, str]:
 
 
 def cost_of_fine_steps(folder: Path) -> str:
-    """What a training step at 64 took of the default checkpoints' run, in units of one at 16.
+    """Time per training step of the default checkpoints at 64², in units of a step at 16².
 
     The manifest holds the seconds until the end of each level.
     """
@@ -122,7 +122,7 @@ def signal_to_noise(statistics: Statistics, time: float) -> Tensor:
 
 
 def tab(place: Place) -> Tab:
-    """The tab; its controls are seen in the step that needs them."""
+    """The tab; its controls are visible only in the step that needs them."""
     return Tab(
         id="learn",
         title="Learn",

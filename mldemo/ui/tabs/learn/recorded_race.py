@@ -1,11 +1,11 @@
-"""What the recorded race shows, in the figures that a lesson names."""
+"""Figures of the recorded race that a lesson quotes."""
 
 from pathlib import Path
 
 from mldemo.ui.tabs.training.training import RECORDING
 from mldemo.ui.wire import read_records
 
-Readings = list[dict[str, float]]  # of a lane, mark by mark
+Readings = list[dict[str, float]]  # of one lane, by mark
 NO_RACE = {
     "raceSeconds": "the",
     "raceCoarse": "about as much",
@@ -37,7 +37,7 @@ def lanes(path: Path = RECORDING) -> tuple[int, Readings, Readings]:
 
 
 def race_facts(path: Path = RECORDING) -> dict[str, str]:
-    """Errors at the end and where the first lane is furthest ahead, when it is passed, costs."""
+    """Errors at the end and at the first lane's largest lead, when it is passed, steps, costs."""
     try:
         budget, coarse, fine = lanes(path)
     except ValueError:  # no recording: the text does without these figures
@@ -46,7 +46,7 @@ def race_facts(path: Path = RECORDING) -> dict[str, str]:
     early = lead.index(max(lead))
     passed = next((i for i in range(early, len(lead)) if lead[i] < 0), len(lead) - 1)
     last = max(i for i, mark in enumerate(coarse) if mark["level"] == coarse[0]["level"])
-    # at one moment of both lanes, for the machine may be slower at another
+    # both lanes at the same mark, as the machine's speed may vary
     cost = seconds_a_step(fine[last]) / seconds_a_step(coarse[last])
     return {
         "raceSeconds": f"{budget}",
@@ -68,5 +68,5 @@ def percent(mark: dict[str, float]) -> str:
 
 
 def seconds_a_step(mark: dict[str, float]) -> float:
-    """What the steps up to a mark took on average."""
+    """Mean seconds per step up to a mark."""
     return mark["seconds"] / mark["steps"]

@@ -5,22 +5,22 @@ and q_k = |k|^(-2s) for k ≠ 0, s > 1. With u, the log-odds of f against g give
 
     D(x, t) = E[X_0 | X_t = x] = m + ½Δ tanh(u/2),   u = (α/σ²)⟨Q⁻¹Δ, x - αm⟩.
 
-D depends on x through the number u alone. In the signal-to-noise ratio r = α²/σ² as time, the
+D depends on x through the number u alone. With the signal-to-noise ratio r = α²/σ² as time, the
 reverse SDE dY = (½βY + βQ∇log p) dt + √β dW^Q gives u an equation of its own,
 
     du = ½E tanh(u/2) dr + √E dB,   E = ⟨Q⁻¹Δ, Δ⟩ = Σ |Δ_k|²/q_k,   B a scalar Brownian motion,
 
-and, u being given, Y solves a linear equation. If E < ∞, which is a > s + 1, the scalar drift is
-Lipschitz with constant E/4, so u and with it Y are unique strong solutions (among those for
-which u exists as a limit over levels). In other words: two solutions with one start and one noise
+and, given u, Y solves a linear equation. If E < ∞, i.e. a > s + 1, the scalar drift is Lipschitz
+with constant E/4, so u and with it Y are unique strong solutions (among those for which u exists
+as a limit over levels). In other words: two solutions with the same start and the same noise
 differ by an element of the Cameron-Martin space {h : ‖Q^(-1/2)h‖ < ∞}, and in its norm D has the
-Lipschitz constant (α/4σ²) E (arXiv 2302.10130 argues like this). In the norm of L² the constant
-is (α/4σ²) ‖Δ‖ ‖Q⁻¹Δ‖, which needs more: a > 2s + 1.
+Lipschitz constant (α/4σ²) E (the argument of arXiv 2302.10130). In the norm of L² the constant is
+(α/4σ²) ‖Δ‖ ‖Q⁻¹Δ‖, whose finiteness requires more: a > 2s + 1.
 
 If E = ∞, the laws of the noisy f and the noisy g are mutually singular at every t: the start x_T
 alone decides between them, the limit of u/E keeps the sign that it has there, and what remains is
 linear. So a strong solution from the law of X_T exists here for every a. The example shows that a
-score that is Lipschitz in L² is not necessary; it shows no equation with weak solutions only.
+score that is Lipschitz in L² is not necessary; it is no equation with only weak solutions.
 """
 
 import torch
@@ -31,7 +31,7 @@ from mldemo.space.spectral import multiplicity, radius
 from mldemo.studies.solutions import two_point_lipschitz as lipschitz
 
 __all__ = ["agreement", "evidence", "lipschitz", "lipschitz_along_noise", "log_odds", "regime"]
-GROWTH = 1.08  # of r from step to step: drift and noise then change by a few per cent
+GROWTH = 1.08  # of r per step, over which drift and noise change by a few per cent
 SCHEDULE = Schedule()
 
 
@@ -55,8 +55,8 @@ def lipschitz_along_noise(s: float, a: float, resolution: int, time: float) -> f
 
 
 def regime(s: float, a: float) -> str:
-    """How D stays Lipschitz as N → ∞: "everywhere" (in L²), "along-noise" only, or "nowhere"."""
-    # to the sliders' step, which floating point does not hold exactly
+    """Where D stays Lipschitz as N → ∞: "everywhere" (in L²), "along-noise" only, or "nowhere"."""
+    # the sliders' steps are not exact in floating point
     a, s = round(a, 6), round(s, 6)
     if a > round(2 * s + 1, 6):
         return "everywhere"
@@ -66,10 +66,10 @@ def regime(s: float, a: float) -> str:
 def log_odds(energies: Tensor, count: int, seed: int, until: float = FIRST) -> Tensor:
     """The log-odds u at time `until` of `count` reverse runs on nested levels, (levels, count).
 
-    `energies` holds E level by level, not decreasing. The runs on all levels share the function
-    that they come from, the start and the noise: W^Q on a finer level only adds modes, so its
-    part in u adds an independent Brownian motion with variance E_fine - E_coarse. Euler's method
-    on a geometric grid of r = α²/σ², float64.
+    `energies` holds E on each level and must not decrease. The runs on all levels share the
+    function that they come from, the start and the noise: W^Q on a finer level only adds modes, so
+    its part in u adds an independent Brownian motion with variance E_fine - E_coarse. Euler's
+    method on a geometric grid of r = α²/σ², float64.
     """
     generator = torch.Generator().manual_seed(seed)
     more = torch.diff(energies.double(), prepend=torch.zeros(1, dtype=torch.float64))
@@ -92,7 +92,7 @@ def log_odds(energies: Tensor, count: int, seed: int, until: float = FIRST) -> T
 
 
 def agreement(s: float, a: float, coarse: int, fine: int, count: int = 2000) -> float:
-    """The share of runs on two levels with one start and one noise that end at one function."""
+    """The share of runs that end at the same function on two levels, from one start and noise."""
     energies = torch.tensor([evidence(s, a, n) for n in (coarse, fine)])
     ends = log_odds(energies, count, seed=0) > 0
     return float((ends[0] == ends[1]).double().mean())

@@ -1,4 +1,4 @@
-"""Priors: eigenvalues, trace and draws of two to four covariance operators, one seed."""
+"""Priors: eigenvalues, trace and draws of two to four covariance operators, from one seed."""
 
 import math
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ SAMPLE = {"resolution": 32, "steps": 10, "count": 4}
 
 
 def shape_of(name: str, values: dict[str, Any]) -> dict[str, float]:
-    """What the sliders say of the prior's parameters: of those that it has."""
+    """The sliders' values of those parameters that the prior has."""
     sliders = {EXPONENT.name: values["s"], KAPPA.name: 2 * math.pi / values["length"]}
     names = [p.name for p in PRIORS[name].adjustable]
     return {key: value for key, value in sliders.items() if key in names}
 
 
 def sample_of(prior: Prior, shape: dict[str, float], seed: int, place: Place) -> Tensor | None:
-    """Pictures under this very prior, if a network was trained over the family; else None."""
+    """Samples under this prior if a network was trained on a family that covers it, else None."""
     if not names(place):
         return None
     known = checkpoints_for(prior.name, place.folder)
@@ -49,7 +49,7 @@ def sample_of(prior: Prior, shape: dict[str, float], seed: int, place: Place) ->
 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
-    """A record per prior: spectrum, traces, draws; then what a conditioned network makes of it."""
+    """A record per prior: spectrum, traces, draws; then samples of a conditioned network."""
     n, seed = values["n"], values["seed"]
     chosen = values["priors"]
     shapes = [shape_of(name, values) for name in chosen]
@@ -99,7 +99,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
 
 
 def tab(place: Place) -> Tab:
-    """The tab; it follows its sliders at once."""
+    """The tab, which is updated as its sliders move."""
     options = [(name, name) for name in PRIORS]
 
     def of(p: Parameter) -> str:

@@ -19,7 +19,7 @@ from mldemo.ui.wire import END, Record, grey, head_record, state_record
 
 COARSE_TO_FINE = LEVELS[1:]
 WHICH = [("learned where there is a checkpoint", "learned"), ("Gaussian, exact", "gaussian")]
-PLAIN = 1  # a seed whose digit is plain on every grid
+PLAIN = 1  # a seed whose digit is recognisable on every grid
 
 
 def mismatch(fine: Tensor, coarse: Tensor) -> float:
@@ -63,7 +63,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
 
 
 def compared(frame: Frame, coarser: Frame | None, track: int) -> Record:
-    """A frame with its restriction to the level below and how far that is from the one there."""
+    """A frame with its restriction to the level below and the mismatch with the frame there."""
     gaps, lower = {}, {}
     if coarser is not None:
         for key in ("x", "x0"):

@@ -26,7 +26,7 @@ from mldemo.ui.wire import END, Record, frame_record
 
 @lru_cache(maxsize=1)
 def recorded() -> dict[str, Any] | None:
-    """What the tab's script draws of the study's record; None without a finished one."""
+    """The part of the study's record that the tab's script draws; None if it is not finished."""
     study = Solvers()
     if not study.record_path.is_file():
         return None
@@ -37,7 +37,7 @@ def recorded() -> dict[str, Any] | None:
     samplers = {}
     for name, sampler in SAMPLERS.items():
         if f"Gaussian, {name}" not in cells:
-            continue  # made after the record
+            continue  # newer than the record
         exact, seconds = cells[f"Gaussian, {name}"], cells[f"seconds, {name}"]
         each = [cells[f"mixture, {name}, seed {seed}"] for seed in record["seeds"]]
         strong = [
@@ -66,7 +66,7 @@ def recorded() -> dict[str, Any] | None:
 
 
 def described(sampler: Sampler) -> str:
-    """What a sampler says of itself, in sentences."""
+    """A sampler's properties, in sentences."""
     calls = sampler.calls_per_step
     noise = "new noise in every step" if sampler.stochastic else "no noise after the start"
     return (

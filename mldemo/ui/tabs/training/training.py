@@ -1,4 +1,4 @@
-"""Training: coarse to fine and fine only learn side by side, for the same CPU seconds."""
+"""Training: coarse to fine and fine only, side by side, with the same CPU time."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from mldemo.ui.wire import END, Record, frame_record, grey
 
 RECORDING = Path(__file__).parents[2] / "static" / "recordings" / "race.bin"
 LANES = (("coarse to fine", "coarse-to-fine"), ("fine only", "fine-only"))
-MARKS, EVERY = 30, 0.05  # looks at each lane; seconds of training between two signs of life
+MARKS, EVERY = 30, 0.05  # evaluations of each lane; seconds of training between progress records
 MOST_FIELDS = 600  # of the media, which take 5 ms each to draw
 DATA = [
     ("handwritten digits", SmallMnist.name),
@@ -43,7 +43,7 @@ ON_SPACE = (
 
 
 def data_of(values: dict[str, Any]) -> DataSet:
-    """The data set behind the values of the form."""
+    """The data set for the values of the form."""
     if values["data"] == "sketches":
         if not values["sketches"]:
             raise ValueError("draw something first, then press Start")
@@ -53,14 +53,14 @@ def data_of(values: dict[str, Any]) -> DataSet:
 
 @lru_cache(maxsize=4)
 def _fields(data: str, sketches: str) -> tuple[Tensor, Tensor]:
-    """What is learned, and what the lanes are judged by."""
+    """The training fields, and the unseen fields on which the lanes are evaluated."""
     source = data_of({"data": data, "sketches": sketches})
     first = MOST_FIELDS if data == TwoPhaseMaterial.name else None
     return source.fields("train", first=first), source.fields("validation", first=race.VALIDATION)
 
 
 def command_of(run: Training, data: str, name: str) -> str | None:
-    """The command line that trains such a network, if it can be told what to learn."""
+    """The command line that trains such a network; None for sketches, which it cannot read."""
     if data not in DataSet.known:
         return None
     plan = run.plan
@@ -99,15 +99,15 @@ def heads(lanes: list[Training], values: dict[str, Any], source: DataSet) -> Ite
 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
-    """A live race, where the cores are the visitor's own."""
+    """The records of a live race; on a Space, whose cores are shared, raises `ValueError`."""
     if "SPACE_ID" in os.environ:
         raise ValueError(ON_SPACE)
-    data_of(values)  # what cannot be learned is refused at once
+    data_of(values)  # invalid data are refused at once
     return raced(values)
 
 
 def raced(values: dict[str, Any]) -> Iterator[Record]:
-    """Train both lanes: heads, then a frame for each mark, signs of life between them."""
+    """Train both lanes: heads, a frame for each mark with progress between, the checkpoints."""
     yield _sign("reading the data")
     data = data_of(values)
     fields, unseen = _fields(values["data"], values["sketches"])
@@ -138,7 +138,7 @@ def raced(values: dict[str, Any]) -> Iterator[Record]:
 
 
 def _sign(words: str, lanes: list[Training] | None = None) -> Record:
-    """That something goes on: what, or how far the lanes are."""
+    """A progress record: what is being done, or how far the lanes are."""
     reached = [[run.step, round(run.seconds, 2)] for run in lanes or []]
     return {"kind": "sign", "text": words, "lanes": reached}, {}
 
@@ -171,13 +171,13 @@ def _kept(lanes: list[Training], data: str) -> Record:
 
 
 def recorded(values: dict[str, Any]) -> Iterator[Record]:
-    """What a recording keeps of a race: all but signs of life and checkpoints."""
+    """The records of a race that a recording keeps: all but progress and checkpoints."""
     everything = raced(values | {"sketches": ""})
     return (record for record in everything if record[0]["kind"] in ("head", "frame", "end"))
 
 
 def tab(place: Place) -> Tab:
-    """The tab; the recorded race moves until one is started."""
+    """The tab; the recorded race plays until a live one is started."""
     options = [(name, name) for name in PRIORS]
     return Tab(
         id="training",

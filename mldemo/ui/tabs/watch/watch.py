@@ -23,7 +23,7 @@ OFF = "off"  # one level
 
 
 def names(place: Place) -> list[str]:
-    """The checkpoints that are there; none if the folder holds no manifest."""
+    """The available checkpoints; none if the folder holds no manifest."""
     try:
         return checkpoint_names(place.folder)
     except ValueError:
@@ -31,7 +31,7 @@ def names(place: Place) -> list[str]:
 
 
 def checkpoint_field(place: Place) -> Choice:
-    """Which checkpoint, by the levels that it was trained on."""
+    """The checkpoint, labelled with the levels that it was trained on."""
     options: list[tuple[str, str]] = [("the prior's finest", AUTO)]
     for name in names(place):
         entry = manifest_entry(name, place.folder)
@@ -51,7 +51,7 @@ def checkpoint_field(place: Place) -> Choice:
 
 
 def network_aspects(place: Place) -> list[Aspect]:
-    """Light or large, of the checkpoint: where the folder holds both sizes of any."""
+    """Buttons for the size of the checkpoint, if the folder holds any in both sizes."""
     pairs = {name: counterparts(name, place.folder) for name in names(place)}
     pairs = {name: pair for name, pair in pairs.items() if len(pair) == len(SIZES)}
     if not pairs:
@@ -101,7 +101,7 @@ def resolution_field(*levels: int, lesser: bool = False) -> Choice:
 
 
 def count_field(default: int, *counts: int) -> Choice:
-    """How many images: squares, since they stand in a square."""
+    """How many images: square numbers, since they are arranged in a square."""
     options = [(str(n), n) for n in counts]
     return Choice("count", "Images", default, options, why=TERMS["count"], lesser=True)
 
@@ -112,14 +112,14 @@ def steps_field(default: int, most: int) -> Whole:
 
 
 def coarse_field() -> Choice:
-    """Down to which time a run has half the resolution."""
+    """The time down to which a run has half the resolution."""
     options = [(text, text) for text in (OFF, "0.1", "0.2", "0.4")]
     name, label = "coarse_until", "Coarse until t"
     return Choice(name, label, OFF, options, why=TERMS["coarse-until"], lesser=True)
 
 
 def request_of(values: dict[str, Any]) -> Request:
-    """The checked request behind the values of the form."""
+    """The validated request for the values of the form."""
     values = dict(values, resolution=values["n"])
     del values["n"]
     if values["score"] != "learned" or values["checkpoint"] == AUTO:
@@ -139,7 +139,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
         return
     folder, name = TRAINED.find(trained)
     run = prepare(replace(request, checkpoint=name), place.device, folder)
-    yield from run_records(run, command=None, python=None)  # nobody else has this network
+    yield from run_records(run, command=None, python=None)  # the network is on this server only
 
 
 def tab(place: Place) -> Tab:
