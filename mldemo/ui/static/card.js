@@ -1,4 +1,4 @@
-// What Learn and the bar beside an experiment both show of a step: the guess, and the answer to it.
+// The part of a lesson's step that both Learn and the guide bar show: question, guess and answer.
 import { make } from "./dom.js";
 import { fill } from "./lessons.js";
 
@@ -6,7 +6,7 @@ let cards = 0;
 
 export class Card {
   #name = `md-guess-${(cards += 1)}`; #step = null;
-  // root: holds `.md-lesson-guess`, `.md-reveal`, `.md-lesson-answer`; tell(words): a remark, or none
+  // root: holds `.md-lesson-guess`, `.md-reveal`, `.md-lesson-answer`; tell(words): shows a remark
   constructor(root, { text, progress, facts }, { tell, chosen }) {
     Object.assign(this, { root, texts: text.steps, words: text.words, progress, facts });
     const { words } = this;
@@ -30,7 +30,7 @@ export class Card {
   }
   $(name) { return this.root.querySelector(".md-" + name); }
 
-  show(step) { // all that does not depend on what the viewer did
+  show(step) { // everything that does not depend on the viewer's progress
     if (step === this.#step) return this.update();
     this.#step = step;
     const words = this.texts[step.id], options = this.$("lesson-options");
@@ -49,7 +49,7 @@ export class Card {
     this.$("lesson-formula figcaption").textContent = words.formulaSays;
     this.update();
   }
-  update() { // what depends on it
+  update() { // everything that does
     const { guess, tried = false, open = false } = this.progress.of(this.#step.id);
     const { answer } = this.#step, { options } = this.texts[this.#step.id], guessed = guess !== undefined;
     this.$("lesson-guess").disabled = guessed;
@@ -66,7 +66,7 @@ export class Card {
       : fill(this.words.wrong, { guess: options[guess], answer: options[answer] }));
     Object.assign(this.root.dataset, { guessed, tried, revealed: open });
   }
-  #put(name, words) { // a live region speaks of every change, even to the same words
+  #put(name, words) { // a live region announces every change, even to the same text
     if (this.$(name).textContent !== words) this.$(name).textContent = words;
   }
 }

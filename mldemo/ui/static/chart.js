@@ -1,4 +1,4 @@
-// A chart whose axes and standing curves are drawn once; what moves is laid over them.
+// A chart whose axes and fixed curves are drawn once; moving curves are drawn over them.
 export const INKS = ["one", "two", "three", "four", "five"], DASHES = [[], [9, 5], [2, 4], [12, 4, 2, 4], [4, 3]];
 const raised = (v) =>
   "10" + String(v).replace("-", "⁻").replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]);
@@ -12,13 +12,13 @@ function fit(canvas) { // one canvas pixel per pixel of the screen
 function stroke(c, points) {
   if (points.length < 2) return;
   c.beginPath();
-  for (const [x, y] of points) c.lineTo(x, y); // the first one begins the path
+  for (const [x, y] of points) c.lineTo(x, y); // the first call only sets the starting point
   c.stroke();
 }
 
 export class Chart {
   // layout(player) -> {x: [lo, hi], y: [lo, hi], logX, logY, label, labelY?, ticksX?, curves: [...]} or null
-  // a curve: {points: [[x, y], …], ink, dash, name, width?}; moving(player) -> more of them
+  // a curve: {points: [[x, y], …], ink, dash, name, width?}; moving(player) -> further curves
   constructor(canvas, { layout, moving, under, over }) {
     Object.assign(this, { canvas, layout, moving, under, over });
     this.still = document.createElement("canvas");
@@ -81,7 +81,7 @@ export class Chart {
     c.textAlign = "right"; c.textBaseline = "middle";
     let last = Infinity;
     for (const [v, word] of plan.ticksY ?? decades(plan.y)) {
-      if (Math.abs(last - this.Y(v)) < size) continue; // one word on another
+      if (Math.abs(last - this.Y(v)) < size) continue; // the labels would overlap
       last = this.Y(v);
       if (!plan.noGrid) stroke(c, [[box.l, this.Y(v)], [box.r, this.Y(v)]]);
       c.fillText(word, box.l - 0.4 * size, this.Y(v));
@@ -113,7 +113,7 @@ export class Chart {
       c.fillText(curve.name, x + 2.6 * size, y);
     }
   }
-  #legend(c, { l, r }, curves) { // above the curves, which it would hide, in as many rows as it needs
+  #legend(c, { l, r }, curves) { // above the curves, so that it hides none, in as many rows as needed
     const entries = [], { size } = this;
     let x = l, row = 0;
     for (const curve of curves.filter(({ name }) => name)) {
@@ -153,7 +153,7 @@ export function decades([low, high]) {
   for (let d = a; d <= b; d += every) out.push([10 ** d, raised(d)]);
   return out;
 }
-// Decades around positive curves, at most `most` of them.
+// A range of decades that covers positive curves, at most `most` decades.
 export function around(curves, most = 9) {
   let [low, high] = [Infinity, -Infinity];
   for (const curve of curves)

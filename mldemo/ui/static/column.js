@@ -1,4 +1,5 @@
-// A tab's column of controls: a word on each, the lesser ones folded, on a phone a sheet.
+// A tab's column of controls: each is explained, the lesser ones are collapsed, and on narrow
+// screens the column is a sheet.
 import { why } from "./explain.js";
 import { attend } from "./screen.js";
 
@@ -14,7 +15,7 @@ export function mount(element, { tab, why: words, lesser }) {
   attend(column);
   explain(column, tab, new Map(Object.entries(words)));
 }
-function sheet(column, folding) { // seen where the screen is narrow: it opens what is below Start
+function sheet(column, folding) { // on narrow screens, a button opens what is below Start
   const button = document.createElement("button");
   Object.assign(button, { type: "button", className: "md-handle", textContent: "Controls" });
   button.setAttribute("aria-expanded", false);

@@ -15,7 +15,7 @@ export function control(player) {
     const press = event.key === " " && (tag === "BUTTON" || tag === "SUMMARY"
       || target.type === "checkbox" || target.type === "radio");
     const slide = event.key !== " " && (target.type === "range" || target.type === "radio");
-    if (press || slide) return; // what the control does by itself is right
+    if (press || slide) return; // the control handles the key itself
     event.preventDefault();
     action();
   });
@@ -48,7 +48,7 @@ export function control(player) {
   });
   soften();
 }
-// How fast, in words: what a run that is computed faster is "played".
+// The speed of playback in words, such as "slowly"; null if frames are shown as they come.
 export function played(speed) {
   if (speed >= 60) return null; // as they come
   return speed < 3 ? "very slowly" : speed < 10 ? "slowly" : speed < 25 ? "at medium speed" : "fast";

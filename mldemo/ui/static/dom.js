@@ -6,7 +6,7 @@ export function make(tag, parent, name = "", words = "") { // an element at the 
   parent.append(e);
   return e;
 }
-// Words in which a ⏮ is drawn, as on the player's button: few fonts have it.
+// Text in which ⏮ is drawn as an icon, as on the player's button: few fonts have the character.
 const ICON = '<svg viewBox="0 0 24 24" role="img" aria-label="to the start" class="md-inline-icon">'
   + '<path d="M6 5h2v14H6zM20 5v14L9 12z"/></svg>';
 export function write(element, words) {

@@ -1,6 +1,7 @@
-// A plain word on a term. Every button `.md-why` says one, in data-why: while it is pointed at or
-// focused, and after a press until the next. What has `data-term`, a name of the list in terms.py,
-// gets such a button: a heading, a reading, a group of controls; `data-more` adds to its words.
+// Explanations of terms. Each button `.md-why` shows the text in its data-why while it is pointed
+// at or focused, and after a press until the next one. An element with `data-term`, a key of the
+// list in terms.py, gets such a button: a heading, a reading, a group of controls; `data-more` is
+// added to its text.
 const terms = JSON.parse(document.querySelector('meta[name="md-terms"]')?.content ?? "{}");
 const AWAY = 200; // ms in which the pointer may cross from the button to its words
 const box = document.createElement("div");
@@ -9,7 +10,7 @@ box.setAttribute("role", "tooltip");
 document.body.append(box);
 let from = null, held = false, later = 0;
 
-export function explain(root) { // a "?" on each of its terms: behind the words in bold, or at the end
+export function explain(root) { // adds a "?" to each term: after the words in bold, or at the end
   for (const host of root.querySelectorAll("[data-term]")) {
     const title = host.querySelector("b"), { name, term, more } = host.dataset;
     if (host.querySelector(".md-why")) continue;
@@ -18,7 +19,7 @@ export function explain(root) { // a "?" on each of its terms: behind the words 
     title?.after(button);
   }
 }
-export function why(parent, name, words) { // a "?" at the end of a label
+export function why(parent, name, words) { // adds a "?" at the end of a label
   const button = document.createElement("button");
   Object.assign(button, { type: "button", className: "md-why", textContent: "" });
   button.dataset.why = words;
@@ -36,7 +37,7 @@ function say(button) {
   box.showPopover();
   place(box, button);
 }
-export function place(box, target) { // below it, or above where there is more room
+export function place(box, target) { // below the target, or above it if there is more room
   const at = target.getBoundingClientRect(), { offsetWidth: wide, offsetHeight: high } = box;
   const below = at.bottom + high + 8 <= innerHeight || at.top < innerHeight - at.bottom;
   const top = below ? at.bottom + 6 : at.top - high - 6;
@@ -67,7 +68,7 @@ document.addEventListener("focusout", (event) => { if (asked(event) === from) hu
 document.addEventListener("click", (event) => {
   const button = asked(event);
   if (!button) { if (from && !box.contains(event.target)) hush(); return; }
-  event.preventDefault(); // it may stand in a label
+  event.preventDefault(); // the button may be inside a label
   if (held && from === button) return hush();
   say(button);
   held = true;

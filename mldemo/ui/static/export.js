@@ -1,9 +1,10 @@
-// What is on the screen as a file: PNG, or all steps as an animated GIF or WebP. No server is asked.
-const WIDE = 1600, FRAMES = 120; // pixels and pictures of an animation, at most
-const MARGIN = 12; // around it, in pixels of the page
+// Saves what is on the screen as PNG, or all steps as an animated GIF or WebP, without the server.
+// WIDE, pixels: a PNG is at most twice as wide, an animation half. FRAMES: most pictures in one.
+const WIDE = 1600, FRAMES = 120;
+const MARGIN = 12; // around and between the areas, in pixels of the page
 const LAST = 2000; // milliseconds for which an animation shows its end
 
-function compose(player, width) { // every figure of the panels where it stands, with its caption
+function compose(player, width) { // all figures of the panels in their places, with captions
   const areas = [...player.root.querySelectorAll(".md-panels")].filter((e) => e.offsetParent);
   const frames = areas.map((area) => area.getBoundingClientRect());
   const tall = frames.reduce((sum, { height }) => sum + height, MARGIN * (frames.length - 1));
@@ -27,7 +28,7 @@ function compose(player, width) { // every figure of the panels where it stands,
   c.fillText(what, edge, out.height - edge - foot / 2, width - 2 * edge);
   return out;
 }
-function draw(c, area, frame, left, top, scale) { // what it shows, from this corner on
+function draw(c, area, frame, left, top, scale) { // an area's canvases and captions
   for (const e of area.querySelectorAll("canvas, figcaption")) {
     const box = e.getBoundingClientRect();
     if (!box.width) continue;
@@ -46,7 +47,7 @@ function draw(c, area, frame, left, top, scale) { // what it shows, from this co
   }
 }
 
-function caption(c, element, x, y, scale) { // its words one after the other, indices smaller
+function caption(c, element, x, y, scale) { // its texts one after the other, with smaller indices
   const words = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
   for (let left = x; words.nextNode();) {
     const { parentElement, textContent } = words.currentNode, style = getComputedStyle(parentElement);

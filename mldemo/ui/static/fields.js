@@ -1,11 +1,11 @@
-// The values of controls as texts in the URL, checked as fields.py checks them.
+// The values of controls as text in the URL, validated as in fields.py.
 export const text = (value) => (Array.isArray(value) ? value.join(".") : String(value ?? ""));
-// what a run was asked for, with what it took by itself where it was free to
+// the query of a run, with the values that the run chose where the choice was left to it
 export const settled = (fields, texts, head) => Object.assign({ ...texts }, ...fields
   .filter((f) => texts[f.name] === f.free && f.values.includes(head?.[f.name]))
   .map((f) => ({ [f.name]: head[f.name] })));
 
-export function read(field, raw) { // the value that a text stands for; undefined if none
+export function read(field, raw) { // the value of a text; undefined if it is not allowed
   if (field.least !== undefined) {
     const list = raw.split("."), known = list.every((v) => field.values.includes(v));
     const size = new Set(list).size;

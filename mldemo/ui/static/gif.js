@@ -1,10 +1,10 @@
-// An animated GIF89a. Its 256 colours are greys, and the most frequent others in steps of 8.
-const GREYS = 96, COLOURS = 160, LOOKED_AT = 4; // the last: in how many pictures colours are counted
+// Writes an animated GIF89a, in 256 colours: greys, and the most frequent others in steps of 8.
+const GREYS = 96, COLOURS = 160, LOOKED_AT = 4; // the last: pictures whose colours are counted
 const isGrey = (r, g, b) => Math.max(Math.abs(r - g), Math.abs(g - b), Math.abs(b - r)) < 5;
 const coarse = (r, g, b) => ((r >> 3) << 10) | ((g >> 3) << 5) | (b >> 3);
 const middle = (five) => ((five & 31) << 3) | 4;
 
-function frequent(pictures) { // the colours [r, g, b] of the palette behind its greys
+function frequent(pictures) { // the colours [r, g, b] of the palette after its greys
   const counts = new Uint32Array(1 << 15), every = Math.ceil(pictures.length / LOOKED_AT);
   for (const { data } of pictures.filter((_, i) => i % every === 0 || i === pictures.length - 1))
     for (let i = 0; i < data.length; i += 4) {
@@ -22,7 +22,7 @@ function nearest(colours, r, g, b) {
   });
   return best;
 }
-function palette(pictures) { // the table, and which entry a colour is given
+function palette(pictures) { // the colour table, and the function from a colour to its entry
   const colours = frequent(pictures), known = new Int16Array(1 << 15).fill(-1);
   const table = new Uint8Array(3 * (GREYS + COLOURS));
   for (let i = 0; i < GREYS; i++) table.fill(Math.round((i * 255) / (GREYS - 1)), 3 * i, 3 * i + 3);
@@ -41,7 +41,7 @@ function indices({ data }, entry) {
     out[j] = entry(data[i], data[i + 1], data[i + 2]);
   return out;
 }
-function lzw(pixels, write) { // 8-bit codes; the dictionary starts anew when it is full
+function lzw(pixels, write) { // 8-bit symbols; the dictionary is cleared when it is full
   const CLEAR = 256, END = 257;
   let size = 9, next = 258, bits = 0, count = 0, block = [];
   const dictionary = new Map();
@@ -76,7 +76,8 @@ function lzw(pixels, write) { // 8-bit codes; the dictionary starts anew when it
   flush();
 }
 export const take = (sheet) => sheet.getContext("2d").getImageData(0, 0, sheet.width, sheet.height);
-export function animation(pictures, delay, last) { // each is shown for so many milliseconds
+// delay, last: milliseconds for each picture, and for the last one
+export function animation(pictures, delay, last) {
   const parts = [], { width, height } = pictures[0];
   const write = (bytes) => parts.push(bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes));
   const short = (v) => [v & 255, v >> 8];

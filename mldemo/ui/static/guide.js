@@ -1,5 +1,6 @@
-// While a lesson is tried in another tab: a bar that asks, says what to do, notices when it is done
-// and holds the answer; the controls that the lesson does not need are folded away.
+// The guide bar, shown while a lesson is tried in another tab: it asks the question, says what to
+// do, notices when that is done and gives the answer. Controls that the lesson does not need are
+// collapsed.
 import { keep } from "./address.js";
 import { Card } from "./card.js";
 import { write } from "./dom.js";
@@ -65,7 +66,7 @@ const text = async (name) => (await fetch(new URL(name, import.meta.url))).text(
 
 const folding = document.createElement("style");
 document.head.append(folding);
-function fold(step) { // under "More controls" goes what the lesson does not wait for
+function fold(step) { // puts controls that the lesson does not wait for under "More controls"
   const tab = step && tabs().find(({ id }) => id === step.tab);
   const needed = Object.keys(step?.until.values ?? {}), column = `#tab-${step?.tab} .md-controls`;
   const rest = tab?.fields.map((f) => f.name).filter((name) => !needed.includes(name)) ?? [];

@@ -1,4 +1,4 @@
-// What a lesson is: its words, what it waits for, and what this browser remembers of it.
+// The lessons: their texts, what they wait for, and the progress that this browser remembers.
 import { GLOBAL, query, written } from "./address.js";
 import { write as asWord } from "./pin.js";
 import { link, now, shown } from "./tabs.js";
@@ -12,7 +12,7 @@ async function read() {
   const { languages, steps } = await json("lessons.json");
   const preferred = [query().get("__lang"), navigator.language?.slice(0, 2), languages[0]];
   const text = await json(`lessons.${preferred.find((w) => languages.includes(w))}.json`);
-  // figures that the texts name in braces: see opening.py
+  // values of the placeholders in the texts: see opening.py
   const facts = JSON.parse(document.querySelector('meta[name="md-facts"]')?.content ?? "{}");
   return { steps, text, facts, progress: new Progress(steps) };
 }
@@ -21,7 +21,7 @@ export const fill = (words, values) => words.replace(/\{(\w+)\}/g, (_, name) => 
 export function wanted(steps, name = query().get("lesson")) {
   return steps.find((s, i) => s.id === name || String(i + 1) === name);
 }
-export function address(step) { // where a step is tried; the page's own settings go along
+export function address(step) { // where a step is tried, with the page's own settings
   const out = new URLSearchParams(`tab=${step.tab}&${step.query}&lesson=${step.id}`);
   if (step.pin) out.set("pin", asWord(Object.fromEntries(new URLSearchParams(step.query))));
   for (const name of GLOBAL)
@@ -46,7 +46,7 @@ function met({ tab, data, values }) {
   const query = new URL(link(true)).searchParams;
   return all(data, (name) => root.dataset[name]) && all(values, (name) => query.get(name));
 }
-// Twice in a row: between a change and the run that follows it the old run looks finished.
+// Twice in a row: between a change and the run that it starts, the old run still looks finished.
 export function observe(tick) {
   let last = null, held = 0;
   return setInterval(() => {
@@ -69,7 +69,7 @@ class Progress { // id -> {guess: number, tried: bool, open: bool}
   }
   #read() {
     let found = {};
-    try { // it may be forbidden, or hold anything
+    try { // storage may be forbidden, or hold anything
       found = JSON.parse(localStorage.getItem(KEY) ?? "{}") ?? {};
     } catch (error) {
       this.lasting = error instanceof SyntaxError;

@@ -1,4 +1,4 @@
-// The first picture, while gradio is still putting the page together: see opening.py.
+// The first picture, while gradio is still assembling the page: see opening.py.
 import { open } from "./page.js";
 
 const parts = document.querySelector("#md-opening-parts"), page = document.createElement("div");

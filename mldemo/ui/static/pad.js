@@ -8,7 +8,7 @@ const fromText = (words) => Uint8Array.from(
   atob(words.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
 const sheet = (side) => Object.assign(document.createElement("canvas"), { width: side, height: side });
 
-export async function pack(canvas) { // a picture as text: WebP where the browser writes it
+export async function pack(canvas) { // a picture as text: WebP where the browser can write it
   for (const side of SMALL) {
     const small = sheet(side), c = small.getContext("2d");
     c.imageSmoothingQuality = "high";
@@ -33,13 +33,13 @@ async function paint(canvas, blob) { // the centre square, on white paper
   image.close();
   grey(canvas);
 }
-function grey(canvas) { // what is drawn is what is used: luma, ITU-R BT.601, as the server reads it
+function grey(canvas) { // to luma, ITU-R BT.601, as the server does: the sheet shows what is used
   const c = canvas.getContext("2d"), image = c.getImageData(0, 0, SHEET, SHEET), { data } = image;
   for (let i = 0; i < data.length; i += 4)
     data.fill(0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2], i, i + 3);
   c.putImageData(image, 0, 0);
 }
-export function onLight(canvas) { // whether the edge of the sheet, its paper, is light
+export function onLight(canvas) { // whether the edge of the sheet, i.e. its background, is light
   const { data } = canvas.getContext("2d").getImageData(0, 0, SHEET, SHEET);
   let light = 0, edge = 0;
   for (let y = 0; y < SHEET; y++)
@@ -78,7 +78,8 @@ export function line(canvas, [x, y], [u, v], ink, width) {
   c.stroke();
 }
 
-// A pen on a canvas: stroke(from, to) for every piece, in pixels of the sheet; down, lifted: its ends.
+// A pen on a canvas: calls stroke(from, to) for every segment, in pixels of the sheet; down() before
+// the first segment and lifted() after the last.
 export function pen(pad, { down, stroke, lifted }) {
   let before = null;
   const where = (event) => {

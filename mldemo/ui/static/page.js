@@ -1,4 +1,4 @@
-// Where gradio and the page's own scripts meet: tabs appear, controls move, buttons are pressed.
+// Connects gradio to the page's own scripts: tabs appear, controls change, buttons are pressed.
 import { Runner } from "./runner.js";
 import { GLOBAL, query as current } from "./address.js";
 import { explain } from "./explain.js";
@@ -6,10 +6,10 @@ import { dress } from "./lecture.js";
 import { allowed, read, text } from "./fields.js";
 import { choose, ids, isFrozen, link, pressed, settling, show, shown, tabOf, thaw, thawed, turn, write } from "./tabs.js";
 
-const LONGEST = 4000; // of what a tab keeps in the link: two drawings, one of a pinned run
+const LONGEST = 4000; // of a value that a tab keeps in the link: two drawings, one in a pinned run
 const named = (fields, list) => Object.fromEntries(fields.map((f, i) => [f.name, list[i]]));
 
-// What a control offers by now, where that changes while the page is served: see opening.py.
+// The current options of controls whose options change while the page is served: see opening.py.
 const offered = JSON.parse(document.querySelector('meta[name="md-choices"]')?.content ?? "{}");
 
 export async function fromUrl(specs) { // gradio calls this once, with every control as output
@@ -33,7 +33,7 @@ export async function fromUrl(specs) { // gradio calls this once, with every con
         else { value = found; tab.fresh = true; } // fresh: run when it is mounted
       }
       tab.values[field.name] = value;
-      out.push(offered[spec.tab]?.[field.name] ? { __type__: "update", value, // gradio's own word
+      out.push(offered[spec.tab]?.[field.name] ? { __type__: "update", value, // gradio's format
         choices: field.labels.map((label, i) => [label, field.values[i]]) } : value);
     }
     const names = new Set([...spec.fields.map((f) => f.name), ...GLOBAL, "tab"]);
@@ -45,7 +45,7 @@ export async function fromUrl(specs) { // gradio calls this once, with every con
       + known.join(", ") + ".");
   dress(query, ids());
   thaw();
-  const chosen = pressed(); // by hand, while the link was still being read
+  const chosen = pressed(); // by the visitor, while the link was still being read
   if (chosen && chosen !== known[0]) turn(chosen);
   else if (active !== known[0]) show(active);
   ready(tabOf(shown()));
@@ -76,7 +76,7 @@ export function changed(id, list) {
 export function start(id, list) {
   const tab = tabOf(id);
   if (tab.fields) tab.values = named(tab.fields, list);
-  tab.fresh = true; // should its script be still to come
+  tab.fresh = true; // in case its script has not loaded yet
   if (tab.runner) {
     tab.opened = true;
     tab.runner.start(tab.values);
@@ -90,7 +90,7 @@ export function stop(id) {
   tab.runner?.stop();
   return [];
 }
-export function select() { // an event may come late, and one comes by itself as gradio begins
+export function select() { // an event may come late, and gradio sends one by itself when it starts
   const id = pressed();
   if (isFrozen() || settling() || id === shown()) return [];
   turn(id);
@@ -101,21 +101,21 @@ export function select() { // an event may come late, and one comes by itself as
 // ---------------------------------------------------------------- a tab appears
 export async function mount(element, spec) {
   const root = element.querySelector(".md-player"), tab = tabOf(spec.tab);
-  await thawed; // a tab's scripts read what the link says when they are made
+  await thawed; // a tab's scripts read the link when they are created
   await (tab.made ??= make(tab, root, spec));
-  if (tab.runner.root !== root) { // the page opened with it: it goes on playing, in its place
+  if (tab.runner.root !== root) { // the page opened with this player: move it here, still playing
     root.replaceWith(tab.runner.root);
     document.querySelector("#md-opening")?.remove();
   }
   if (spec.tab === shown()) ready(tab);
 }
-export async function open(element, spec) { // before gradio is there, and nothing was asked for
+export async function open(element, spec) { // before gradio loads, if the link asks for nothing
   const tab = tabOf(spec.tab), root = element.querySelector(".md-player");
   choose(spec.tab);
   tab.fields = spec.fields;
   for (const f of spec.fields) tab.values[f.name] = f.default;
   await (tab.made = make(tab, root, spec));
-  if (tab.opened || tab.fresh || !isFrozen()) return; // `ready` does it
+  if (tab.opened || tab.fresh || !isFrozen()) return; // then `ready` starts it
   tab.opened = true;
   tab.runner.opening();
 }
@@ -124,7 +124,7 @@ async function make(tab, root, spec) {
   tab.spec = spec;
   const view = {
     get: (name) => tab.view[name],
-    set: (name, value) => { // null: the default, which needs no mention
+    set: (name, value) => { // null: the default, which is left out
       if ((tab.view[name] ?? null) === (value === null ? null : String(value))) return;
       if (value === null) delete tab.view[name];
       else tab.view[name] = String(value);

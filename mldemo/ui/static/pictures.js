@@ -1,4 +1,4 @@
-// Grey pictures on a canvas: bytes as they came, and the browser scales the pixels.
+// Grey pictures on a canvas, one canvas pixel per byte; the browser scales them.
 const BLACK = 0xff000000;
 const greys = Uint32Array.from({ length: 256 }, (_, v) => BLACK | (v * 0x010101));
 

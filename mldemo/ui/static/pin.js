@@ -1,4 +1,4 @@
-// A finished run that stays beside the next one, under the same playhead.
+// A finished run that is kept beside the next one, under the same playhead.
 import { make } from "./dom.js";
 import { explain } from "./explain.js";
 import { settled } from "./fields.js";
@@ -12,8 +12,8 @@ export class Pin {
   kept = null; // {head, frames, words}
   #sheets;
 
-  // runner: whose runs can be pinned. area, before: where the sheets of the pinned one stand;
-  // pick(frame, name, head): what is drawn there; changed(): it is another one now, or none
+  // runner: whose runs can be pinned. area, before: where the pinned run's sheets are inserted;
+  // pick(frame, name, head): what is drawn there; changed(): called after pinning and unpinning
   constructor({ root, player, view, spec }, runner, { area, before = null, pick, changed = () => {} }) {
     Object.assign(this, { root, player, view, spec, runner, changed });
     this.#sheets = Object.entries(SHEETS).map(([name, title]) => {
@@ -44,7 +44,7 @@ export class Pin {
   }
   #now() {
     const { player, runner } = this;
-    if (runner.state !== "finished") // half a run compares with nothing
+    if (runner.state !== "finished") // half a run is no use for comparison
       return runner.alert("A run can be pinned as soon as it is finished.");
     this.#keep({ head: player.head, frames: player.tracks[0], words: runner.words(player.head) },
       write(settled(this.spec.fields, runner.asked, player.head)));
@@ -80,13 +80,13 @@ export class Pin {
       canvas.setAttribute("aria-label", `Pinned run: ${kept.words}`);
     }
   }
-  #difference() { // in what it differs from the run that is shown
+  #difference() { // the settings in which it differs from the run that is shown
     const all = (head, words) => [head.scoreLabel, ...words.split(" · ")], { head } = this.player;
     const now = head ? all(head, this.runner.words(head)) : [];
     return all(this.kept.head, this.kept.words).filter((w) => !now.includes(w)).join(" · ") || "the same";
   }
-  // Its frame at the time t of the playhead; step for step where both took the same steps. A run that
-  // dissolves a picture first passes every time twice: `turn` is the step at which it turns back.
+  // The pinned frame closest in time t to the playhead's; the same step if both runs took the same
+  // steps. A run that first dissolves a picture passes each t twice: at step `turn` it turns back.
   get frame() {
     const now = this.player.frame();
     if (!this.kept || !now) return undefined;
@@ -97,7 +97,7 @@ export class Pin {
       .reduce((best, frame) => (far(frame) < far(best) ? frame : best));
   }
 }
-// What a run is asked for as one word of a URL: name-value*name-value
+// The query of a run as one value of a URL: name-value*name-value
 export const write = (values) => Object.entries(values).map(([k, v]) => `${k}-${v}`).join("*");
 function read(text, { fields, unseen }) {
   if (!text) return null;

@@ -1,5 +1,5 @@
 // One playhead for several panels. It keeps every frame, so that pausing, scrubbing and replaying
-// ask the server nothing; it knows nothing of what the frames hold.
+// do not involve the server; the contents of the frames are left to the panels.
 import { Playhead } from "./playhead.js";
 import { control } from "./controls.js";
 
@@ -42,7 +42,7 @@ export class Player {
       this.steps = head.steps;
       this.range.max = String(head.steps);
       this.playhead.begin(how);
-      this.#state(); // nothing that is known of the last run is taken for this one's
+      this.#state(); // so that no value of the last run is taken for this one's
       this.view.set("step", Number.isFinite(how.target ?? NaN) ? how.target : null);
     }
     this.heads[track] = head;
@@ -54,7 +54,7 @@ export class Player {
     const track = this.tracks[frame.track];
     if (!track) return;
     track[frame.step] = frame;
-    if (frame.track) this.drawn = undefined; // it may be what is shown, beside track 0's
+    if (frame.track) this.drawn = undefined; // it may be among the frames shown
     this.#counted += 1;
     this.playhead.arrived(Math.min(...this.tracks.map((t) => t.length - 1)));
     this.redraw();
@@ -68,7 +68,7 @@ export class Player {
   get current() { return this.playhead.current; }
   get latest() { return this.playhead.latest; }
   get playing() { return this.playhead.playing; }
-  frame(track = 0) { // what is known of a track at the playhead
+  frame(track = 0) { // the latest frame of a track up to the playhead
     const frames = this.tracks[track];
     if (!frames) return undefined;
     let i = Math.min(this.current, frames.length - 1);
@@ -105,11 +105,11 @@ export class Player {
     this.drawn = frame;
     if (this.playing) this.redraw();
   }
-  #state(frame) { // what the page can know of it
+  #state(frame) { // the player's state, as data attributes
     const { playing, played } = this.playhead, data = this.root.dataset;
     const now = { frames: String(this.#counted), playing: String(playing), played: String(played) };
     if (!frame) delete data.step;
-    else if (this.drawn !== frame) data.step = String(frame.step); // of another run, perhaps
+    else if (this.drawn !== frame) data.step = String(frame.step); // it may be of another run
     for (const [name, value] of Object.entries(now)) if (data[name] !== value) data[name] = value;
     if (this.root.classList.toggle("md-playing", playing) !== this.shownPlaying) {
       this.shownPlaying = playing;
@@ -156,7 +156,7 @@ export class Player {
     this.changed();
     this.redraw();
   }
-  #remember() { // a paused playhead belongs into the link
+  #remember() { // a paused playhead is kept in the link
     this.view.set("step", this.playing || this.current === this.steps ? null : this.current);
   }
 }

@@ -1,14 +1,14 @@
-// Where a run is looked at: a step, and how it moves on by itself. It knows nothing of the page.
-const HOLD = 1800; // milliseconds for which the end is shown before it begins again
-const EARLY = 2; // milliseconds: a screen's refresh comes a hair early, the next one far too late
+// The step of a run that is shown, and how it advances in playback; independent of the page.
+const HOLD = 1800; // milliseconds for which the end is shown before playback restarts
+const EARLY = 2; // milliseconds: a refresh may come slightly early, the next one is far too late
 
 export class Playhead {
   current = 0; latest = 0; over = false; playing = false; played = false;
   speed = 5; loop = true; // steps a second
   #clock = 0; #target = null; #whole = false;
 
-  // A new run begins at its beginning and plays. target: a step to stand still at, as soon as it is
-  // there. whole: what is seen is the sum of all steps, so the newest is shown, and the last stays.
+  // A new run plays from step 0. target: a step to stop at as soon as it has been computed. whole:
+  // a step includes all steps before it, so the newest is shown, and in the end the last one stays.
   begin({ target = null, whole = false } = {}) {
     Object.assign(this, { current: 0, latest: 0, over: false, played: false });
     this.#target = target;
@@ -50,7 +50,7 @@ export class Playhead {
     this.speed = speed;
     this.#clock = performance.now();
   }
-  advance(now) { // at the end of what is there it waits for more; at the end of all, it holds
+  advance(now) { // waits for more at the last step so far; holds at the last step of the run
     const there = this.current >= this.latest;
     if (there && !this.over) return;
     this.#see();

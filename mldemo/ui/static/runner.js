@@ -1,4 +1,4 @@
-// Between a tab's controls and its player: starts and ends runs, says what is shown.
+// Connects a tab's controls to its player: starts and stops runs, and labels what is shown.
 import { Player, still } from "./player.js";
 import { records } from "./stream.js";
 import { played } from "./controls.js";
@@ -10,7 +10,7 @@ const LIVE = new URL("../../live/", import.meta.url);
 const deviceName = (device) => (device === "cpu" ? "CPU" : `GPU (${device})`);
 
 export class Runner {
-  note = ""; // on the link, beside the run that it starts
+  note = ""; // a remark on the link, shown with the run that the link starts
   #run = null; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = []; #target = null; #filled = null; #said = 0;
 
   constructor(root, spec, module, view, link) {
@@ -18,14 +18,14 @@ export class Runner {
     this.player = new Player(root, view);
     this.tab = module.create({ root, player: this.player, spec, view, runner: this });
     this.values = Object.fromEntries(spec.fields.map((f) => [f.name, f.default]));
-    this.asked = this.#texts(); // what the run that is shown was asked for
+    this.asked = this.#texts(); // the query of the run that is shown
     this.sharing = sharing(this.player, spec.tab, link);
     this.player.changed = () => this.#pace();
-    const step = Number(view.get("step") ?? NaN); // a link's step is of the run that it starts
+    const step = Number(view.get("step") ?? NaN); // the link's step, for the run that it starts
     if (Number.isInteger(step) && step >= 0) this.#target = step;
   }
   put(name, words) { this.player.put(name, words); }
-  alert(words, again = false) { // again: with a button that asks for the same once more
+  alert(words, again = false) { // again: with a button that makes the same request once more
     const box = this.player.$("alert");
     box.textContent = words;
     box.hidden = !words;
@@ -41,7 +41,7 @@ export class Runner {
   get state() { return this.root.dataset.state ?? "idle"; }
 
   // -------------------------------------------------------------- runs
-  opening() { // nobody has asked for anything: show what is recorded, if something is
+  opening() { // nothing was requested: play the recording, if there is one
     const { recording } = this.spec.props;
     if (recording) return this.#play(new URL(recording, import.meta.url), "prerecorded");
     if (this.tab.idle) return this.tab.idle();
@@ -57,16 +57,16 @@ export class Runner {
   start(values) {
     this.values = values;
     const url = this.address(this.#texts());
-    this.tab.ask?.(url.searchParams); // what the tab's script sends beside the fields
+    this.tab.ask?.(url.searchParams); // what the tab's script sends besides the fields
     this.asked = Object.fromEntries(url.searchParams);
     this.put("mode", "starting …");
     return this.#play(url, "live");
   }
-  changed(values) { // the picture follows the controls
+  changed(values) { // a change of the controls starts a new run
     this.values = values;
     this.tab.changed?.(values);
     clearTimeout(this.#later);
-    if (this.spec.alone) return; // what takes minutes is asked for by Start alone
+    if (this.spec.alone) return; // only Start starts runs that take minutes
     this.#later = setTimeout(() => this.start(values), this.spec.eager ? 30 : 200);
   }
   stop() {
@@ -103,7 +103,7 @@ export class Runner {
     this.alert(words, again);
     this.#over(this.state === "running" ? "stopped" : "failed");
   }
-  #refused(words, run) { // there was no place for it; there may be one soon
+  #refused(words, run) { // no place was free; one may be soon
     this.#failed(words, true);
     this.#meanwhile(run);
   }
@@ -122,7 +122,7 @@ export class Runner {
     this.put("mode", `waiting: number ${place} in line, ${about}`);
     this.#meanwhile(run);
   }
-  async #meanwhile(run) { // if nothing is shown yet, what is recorded moves until a run begins
+  async #meanwhile(run) { // if nothing is shown yet, the recording plays until a run begins
     const { recording } = this.spec.props, { player } = this;
     if (!recording || player.head || this.#filled === run) return;
     this.#filled = run;
@@ -137,7 +137,7 @@ export class Runner {
         } else if (record.kind === "frame") player.push(record);
       }
       if (this.#filled === run) player.end();
-    } catch { /* the run itself says what is wrong */ }
+    } catch { /* the run itself reports the error */ }
   }
   #begin(head, mode, id) {
     this.#filled = null;
@@ -146,7 +146,7 @@ export class Runner {
       this.#ms = [];
       Object.assign(this.root.dataset, { mode, run: id });
     }
-    const target = this.#target ?? (still.matches ? Infinity : null); // no motion: the end alone
+    const target = this.#target ?? (still.matches ? Infinity : null); // no motion: only the end
     this.player.begin(head, { target, whole: this.tab.whole });
     this.#target = null;
     this.sharing.begin(head);
@@ -176,11 +176,11 @@ export class Runner {
     this.#said = performance.now();
     this.#pace();
   }
-  get #left() { // seconds until the end of a run that is computed, as it went so far
+  get #left() { // seconds until the run is computed, at its speed so far
     const [first, last] = this.#arrived, { latest, steps } = this.player;
     return this.state === "running" && latest > 0 ? (steps - latest) * (last - first) / latest / 1000 : 0;
   }
-  #pace() { // what is looked at comes later than what is computed
+  #pace() { // playback may lag behind the computation
     const { latest, playing, playhead } = this.player, live = this.root.dataset.mode === "live";
     const left = this.#left >= 2 ? `about ${this.#left.toFixed(0)} s to go` : null;
     const pace = playing && !this.tab.whole ? played(playhead.speed) : null;
@@ -208,7 +208,7 @@ export class Runner {
     this.put("mode", live ? "live on " + deviceName(h.device) : "prerecorded");
     this.put("score", h.scoreLabel ?? "");
     this.put("what", this.words(h) + (state === "stopped" ? " · stopped" : ""));
-    this.player.$("what").title = this.words(h); // where there is no room for all of it
+    this.player.$("what").title = this.words(h); // for when the text is cut off
     this.put("device", deviceName(h.device) + (live ? "" : ", when recorded"));
     const only = h.levels?.length === 1 ? " only" : "";
     if (h.levels) this.put("checkpoint", h.checkpoint === null ? "none (exact)"

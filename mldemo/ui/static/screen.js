@@ -1,5 +1,5 @@
-// How much of the screen is left for a player: from where players begin down to what covers its
-// foot. `screen.css` fits the pictures into it.
+// Measures how much of the screen is left for a player: from where players begin down to what
+// covers the bottom of the screen. `screen.css` fits the pictures into it.
 const page = document.documentElement, sizes = new ResizeObserver(measure);
 const visible = (selector) => [...document.querySelectorAll(selector)].find((e) => e.offsetHeight);
 
@@ -19,7 +19,7 @@ function put(name, pixels) {
   const value = `${Math.round(pixels)}px`;
   if (page.style.getPropertyValue(name) !== value) page.style.setProperty(name, value);
 }
-export function attend(element) { sizes.observe(element); } // it may cover the foot
+export function attend(element) { sizes.observe(element); } // an element that may cover the bottom
 
 attend(document.body);
 addEventListener("resize", measure);

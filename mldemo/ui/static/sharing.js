@@ -1,13 +1,13 @@
-// Taking it home: the link, the program, the command, pictures.
+// Copies the link, program or command of a run, and saves its pictures.
 import { save } from "./export.js";
 
-async function toClipboard(element) { // whether it is there; if not, it is marked for the visitor
-  try { // a frame of another site may forbid it, and asking all the same is an error in its log
+async function toClipboard(element) { // whether it was copied; if not, it is left selected
+  try { // a site that frames this page may forbid it, and then an attempt would log an error
     if (document.featurePolicy?.allowsFeature("clipboard-write") ?? true) {
       await navigator.clipboard.writeText(element.textContent);
       return true;
     }
-  } catch { /* refused: the old way */ }
+  } catch { /* refused: try execCommand */ }
   getSelection().selectAllChildren(element);
   return document.execCommand("copy");
 }
@@ -35,7 +35,7 @@ export function sharing(player, name, link) {
         said.textContent = String(error.message ?? error);
       }
     });
-  return { begin(head) { // what there is nothing of is not offered
+  return { begin(head) { // no button for what this run does not have
     for (const what of ["python", "command"]) {
       const button = player.$("copy-" + what);
       if (button) button.hidden = !head[what];

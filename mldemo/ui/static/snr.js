@@ -1,5 +1,5 @@
-// The signal-to-noise ratio of a diffusion, in one definition: of a set of frequencies it is
-// α² ΣΛ_k / σ² Σq_k, of a single one α² Λ_k / σ² q_k.
+// The only definition of the signal-to-noise ratio: α² ΣΛ_k / (σ² Σq_k) for a set of frequencies,
+// α² Λ_k / (σ² q_k) for a single one.
 const counts = new Map(); // N -> how many frequencies of level N lie in each shell round(|k|)
 
 function multiplicities(n) {

@@ -1,4 +1,4 @@
-// The power spectrum of a run's pictures at the playhead, between those of the prior and the data.
+// The power spectrum of a run's x_t at the playhead, with those of the prior and the data.
 import { Chart, around } from "./chart.js";
 
 export const shells = (values, last) =>

@@ -1,9 +1,9 @@
-// Records as wire.py writes them: from a live run, or from a file that holds one.
+// Reads records in the format of wire.py, from a live run or a recording.
 const MAGIC = "MLDEMO3\n", KINDS = { u1: Uint8Array, f4: Float32Array };
 const words = new TextDecoder();
-const PAGE = crypto.getRandomValues(new Uint32Array(3)).join("-"); // it may follow so many runs
+const PAGE = crypto.getRandomValues(new Uint32Array(3)).join("-"); // identifies this page
 
-function parse(buffer) { // the bytes behind a record's length
+function parse(buffer) { // the bytes after a record's length
   const length = new DataView(buffer).getUint32(0, true);
   const record = JSON.parse(words.decode(new Uint8Array(buffer, 4, length)));
   let at = 4 + length;
@@ -17,10 +17,10 @@ function parse(buffer) { // the bytes behind a record's length
   return record;
 }
 
-class Bytes { // what has arrived and is not yet read
+class Bytes { // what has arrived and has not been read yet
   parts = []; size = 0;
   push(part) { this.parts.push(part); this.size += part.length; }
-  take(count) { // into a buffer of its own: typed arrays want an aligned start
+  take(count) { // into a new buffer: typed arrays need an aligned start
     const out = new Uint8Array(count);
     let done = 0;
     while (done < count) {
@@ -38,7 +38,7 @@ class Bytes { // what has arrived and is not yet read
 export async function* records(url, signal) {
   const recorded = url.pathname.endsWith(".bin"), headers = recorded ? {} : { "X-Page": PAGE };
   const answer = await fetch(url, { signal, headers });
-  if (!answer.ok) { // 503: there is no place now
+  if (!answer.ok) { // 503: no place is free
     const words = (await answer.text()).slice(0, 400) || answer.statusText;
     throw Object.assign(Error(words), { refused: answer.status === 503 });
   }

@@ -1,5 +1,5 @@
-// A table's caption, heads and rows; the first cell of a row is its name. What has a term is
-// [words, term], or [words, term, more] if there is more to be said than that: see explain.js.
+// Fills in a table's caption, heads and rows; the first cell of a row is its head. A cell with an
+// explanation is [words, term], or [words, term, more] with an addition to it: see explain.js.
 export function table(box, caption, head, body) {
   const cells = (tag, list) => list.map((v, i) => {
     const cell = document.createElement(i || tag === "th" ? tag : "th"), [words, term, more] = [v].flat();

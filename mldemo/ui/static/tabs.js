@@ -1,12 +1,12 @@
-// The tabs as the page knows them: their controls' values, what their scripts keep in the URL, and
-// which of them is shown.
+// The state of the tabs: the values of their controls, what their scripts keep in the URL, and
+// which tab is shown.
 import { settled, text } from "./fields.js";
 import { GLOBAL, push, query, replace, visible, written } from "./address.js";
 
 const known = new Map(); // id -> {title, fields, values, view, notes, and page.js's own}
 let active = null, frozen = true, missed = false; // frozen: the URL is still being read
 let read = () => {};
-export const thawed = new Promise((resolve) => { read = resolve; }); // what a tab is made from
+export const thawed = new Promise((resolve) => { read = resolve; }); // once the URL has been read
 
 export const tabOf = (id) =>
   known.get(id) ?? known.set(id, { values: {}, view: {}, notes: [] }).get(id);
@@ -22,8 +22,9 @@ export function thaw() { // what was set by hand meanwhile goes into the URL now
 }
 export function choose(id) { active = id; }
 
-// Gradio's own buttons: they come when gradio has made them, and which is pressed is what people see.
-let showing = null; // to be pressed
+// Gradio's tab buttons, which appear once gradio has loaded; visitors see the tab whose button is
+// pressed.
+let showing = null; // the id of a button to be pressed
 const pressing = new MutationObserver(press);
 export const pressed = () => document.querySelector("button[role=tab][aria-selected=true]")?.dataset.tabId;
 export const settling = () => showing !== null && !press();
@@ -31,7 +32,7 @@ export function show(id) {
   showing = id;
   if (!press()) pressing.observe(document.body, { childList: true, subtree: true, attributeFilter: ["aria-selected", "data-tab-id"] });
 }
-function press() { // whether it is pressed by now
+function press() { // returns whether it is pressed now
   if (pressed() !== showing) {
     const button = document.querySelector(`button[role=tab][data-tab-id="${CSS.escape(showing)}"]`);
     button?.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -45,7 +46,7 @@ function press() { // whether it is pressed by now
 
 // ---------------------------------------------------------------- the URL follows
 let soon = 0;
-export function write() { // browsers limit how often
+export function write() { // delayed, as browsers limit how often
   clearTimeout(soon);
   soon = setTimeout(writeNow, 150);
 }
@@ -54,7 +55,7 @@ function writeNow() {
   missed = frozen;
   if (!frozen && active) replace(search());
 }
-export function turn(id) { // to another tab: a step in the browser's history, unless it made it
+export function turn(id) { // to another tab: a new history entry, unless history led here
   const made = (query().get("tab") ?? ids()[0]) === id;
   if (!made) writeNow();
   clearTimeout(soon);
@@ -64,7 +65,7 @@ export function turn(id) { // to another tab: a step in the browser's history, u
 }
 addEventListener("popstate", () => {
   const id = query().get("tab") ?? ids()[0];
-  if (!frozen && known.has(id) && id !== (showing ?? pressed())) show(id); // `active` may be yet to come
+  if (!frozen && known.has(id) && id !== (showing ?? pressed())) show(id); // `active` may not be set yet
 });
 function search() {
   const before = query(), out = new URLSearchParams(), tab = tabOf(active);
@@ -75,7 +76,7 @@ function search() {
   for (const key of GLOBAL) if (before.has(key)) out.set(key, before.get(key));
   return written(out);
 }
-export function link(every = false) { // every: with defaults and what the run took for them
+export function link(every = false) { // every: with defaults, and the values that the run chose
   const url = new URL(visible()), tab = tabOf(active);
   url.search = search();
   const fields = (every && tab.fields) || [];

@@ -1,8 +1,8 @@
-// The tour: from one thing on the first tab to the next, with the words that it has for itself.
+// The tour: from one element of the first tab to the next, with the explanation of each.
 import { place } from "./explain.js";
 import { show, shown, thawed } from "./tabs.js";
 
-const STOPS = [ // what is pointed at, within the page, and what is said if it has no words of its own
+const STOPS = [ // the element that is pointed at, and a text in place of its own explanation
   ["#tab-watch figure:has(.md-x)"], ["#tab-watch figure:has(.md-x0)"],
   ["#tab-watch .md-bar", "The playhead. Pictures and charts stand at the same step; play, pause or drag it, in your browser alone. Space and the arrow keys do the same."],
   ["#tab-watch figure:has(.md-s)"], ["#tab-watch figure:has(.md-map)"],
@@ -21,7 +21,7 @@ let stops = [], at = 0, from = null;
 
 async function begin(button) {
   from = button;
-  await thawed; // pressed before gradio is there, it begins when it is
+  await thawed; // if pressed before gradio has loaded, the tour begins afterwards
   if (shown() !== "watch") show("watch");
   const player = () => document.querySelector("#tab-watch .md-player");
   while (!player()?.offsetParent) await new Promise(requestAnimationFrame);

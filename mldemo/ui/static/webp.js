@@ -1,16 +1,16 @@
-// An animated WebP: the browser writes the pictures, here they are put into one file.
+// Writes an animated WebP: the browser encodes the pictures; here they are put into one file.
 // Source: the WebP container specification, Google, "Extended File Format".
 const LIMIT = 1 << 24; // lengths and times have three bytes
 
 const little = (value, bytes) => Array.from({ length: bytes }, (_, i) => (value >> (8 * i)) & 255);
 const tag = (name) => [...name].map((c) => c.charCodeAt(0));
 
-function chunk(name, parts) { // four letters, a length, the parts, and a byte if they are odd
+function chunk(name, parts) { // four letters, the length, the parts, and a byte if it is odd
   const size = parts.reduce((sum, part) => sum + part.length, 0);
   return [Uint8Array.from([...tag(name), ...little(size, 4)]), ...parts,
     ...(size % 2 ? [new Uint8Array(1)] : [])];
 }
-function pictureOf(file) { // the chunks that hold the pixels, as they are, and width and height
+function pictureOf(file) { // the chunks with the pixels, unchanged, and width and height
   const view = new DataView(file.buffer), parts = [];
   let size = null;
   for (let at = 12; at + 8 <= file.length;) {
@@ -33,17 +33,18 @@ export async function take(sheet) {
     throw Error("This browser cannot write WebP: save a GIF instead.");
   return blob;
 }
-export async function animation(pictures, delay, last) { // each is shown for so many milliseconds
+// delay, last: milliseconds for each picture, and for the last one
+export async function animation(pictures, delay, last) {
   const files = await Promise.all(pictures.map(async (blob) => new Uint8Array(await blob.arrayBuffer())));
   const frames = files.map(pictureOf), [width, height] = frames[0].size;
   const extent = [...little(width - 1, 3), ...little(height - 1, 3)];
   const body = [
-    ...chunk("VP8X", [Uint8Array.from([2, 0, 0, 0, ...extent])]), // 2: it moves
-    ...chunk("ANIM", [new Uint8Array(6)]), // a black ground, for ever
+    ...chunk("VP8X", [Uint8Array.from([2, 0, 0, 0, ...extent])]), // 2: animated
+    ...chunk("ANIM", [new Uint8Array(6)]), // a black background, endless repetition
     ...frames.flatMap(({ parts }, i) => {
       const time = Math.min(LIMIT - 1, Math.round(i === frames.length - 1 ? last : delay));
       const place = Uint8Array.from([...new Uint8Array(6), ...extent, ...little(time, 3), 2]);
-      return chunk("ANMF", [place, ...parts]); // 2: in place of the picture before, not over it
+      return chunk("ANMF", [place, ...parts]); // 2: replaces the picture before, no blending
     }),
   ];
   return new Blob(chunk("RIFF", [Uint8Array.from(tag("WEBP")), ...body]), { type: "image/webp" });

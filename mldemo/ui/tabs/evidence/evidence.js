@@ -28,14 +28,14 @@ export function create({ root, player, spec, view, runner }) {
     const mine = (drawing += 1), { study } = head ?? {}, { clientWidth: width, clientHeight: height } = plot;
     if (!head || !width || !height) return;
     const Plotly = await plotly(spec.props.plotly);
-    if (mine !== drawing) return; // another size, or another figure
+    if (mine !== drawing) return; // superseded by another size or figure
     const { data, layout } = dressed(head.figure, player.ink, { width, height, shown });
     await Plotly.react(plot, data, layout, { displayModeBar: false });
     root.dataset.plotted = study;
   }
   player.add({ canvas: plot, draw: () => draw().catch((error) => runner.alert(error.message)) });
 
-  function keys() { // a legend that a keyboard reaches
+  function keys() { // a legend that can be used with a keyboard
     legend.replaceChildren(...names().map((name, i) => {
       const button = document.createElement("button"), trace = head.figure.data.find((t) => t.name === name);
       button.type = "button";
@@ -109,7 +109,7 @@ export function create({ root, player, spec, view, runner }) {
     begin(next) {
       const same = head?.study === next.study;
       head = next;
-      if (!same) { // other lines; a link's are those of the first figure
+      if (!same) { // other lines; those in a link belong to the first figure
         toggled = new Set((asked ?? "").split(".").filter((i) => /^\d{1,3}$/.test(i)).map(Number));
         for (const i of toggled) if (i >= names().length) toggled.delete(i);
         if (!asked) view.set("toggled", null);

@@ -1,15 +1,14 @@
-// A Plotly figure of a study, dressed for this page: its colours, its type, panels in a row or below
-// one another.
+// Adapts a study's Plotly figure to this page: its colours, its type, panels in a row or a column.
 import { INKS } from "../../static/chart.js";
 
-const ROW = 560; // pixels below which panels stand in a column
+const ROW = 560; // pixels of width below which panels are in a column
 
 export function dressed(figure, ink, { width, height, shown }) {
   const layout = structuredClone(figure.layout), size = Math.max(11, Math.min(18, width / 62));
   const data = figure.data.map((trace) => {
     const color = ink[INKS[trace.meta % INKS.length]], error_y = { ...trace.error_y, color };
     return { ...trace, visible: shown(trace.name), line: { ...trace.line, color },
-      ...(trace.fill && { fillcolor: color + "38" }), // a band: see through it
+      ...(trace.fill && { fillcolor: color + "38" }), // a translucent band
       marker: { ...trace.marker, color }, error_y: trace.error_y && error_y };
   });
   const suffixes = Object.keys(layout).filter((key) => /^xaxis\d*$/.test(key)).map((key) => key.slice(5));

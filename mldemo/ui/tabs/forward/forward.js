@@ -12,7 +12,7 @@ export function create({ root, player, spec, view, runner }) {
   const $ = (name) => root.querySelector(".md-" + name);
   const pad = $("pad"), ink = Object.assign(document.createElement("canvas"), { width: SHEET, height: SHEET });
   const region = new Region();
-  let drawn = false, clean = null, kept = null; // drawn: the sheet, not the digit, is what is given
+  let drawn = false, clean = null, kept = null; // drawn: given is the sheet, not the digit
 
   // -------------------------------------------------------------- what the player shows
   diffusion(player);
@@ -67,7 +67,7 @@ export function create({ root, player, spec, view, runner }) {
     c.globalAlpha = 1;
   }
   let packing = 0;
-  async function remember() { // the sheet into the link; whether it has not been taken up again since
+  async function remember() { // saves the sheet in the link; false if called again meanwhile
     const mine = (packing += 1);
     try {
       const words = drawn ? await pack(ink) : null;
@@ -79,13 +79,13 @@ export function create({ root, player, spec, view, runner }) {
     }
     return mine === packing;
   }
-  function say(words = "", offer = false) { // beside the sheet, where people look
+  function say(words = "", offer = false) { // shown beside the sheet, where the visitor is looking
     $("pad-note").hidden = !words;
     $("pad-says").textContent = words;
     $("pad-offer").hidden = !offer;
   }
   let later = 0;
-  function again() { // compute anew, once nothing more is drawn for a moment
+  function again() { // recompute once nothing has been drawn for a moment
     paint();
     say();
     clearTimeout(later);
@@ -142,8 +142,8 @@ export function create({ root, player, spec, view, runner }) {
   });
 
   // -------------------------------------------------------------- between link, form and run
-  const folding = document.head.appendChild(document.createElement("style")); // of controls yet to come, too
-  function suit(values) { // show the controls that matter, and give the pencil its use
+  const folding = document.head.appendChild(document.createElement("style")); // also of later controls
+  function suit(values) { // show the controls that this edit uses, and set the pencil's tool
     const idle = Object.keys(FOR).filter((name) => !FOR[name].includes(values.kind));
     folding.textContent = `${idle.map((name) => "#forward-" + name).join()} { display: none !important; }`;
     $("kept-figure").hidden = values.kind !== "extend";

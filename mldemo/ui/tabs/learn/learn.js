@@ -80,12 +80,12 @@ function course(root, all, $, lesson) {
 
   // -------------------------------------------------------------- a step
   const card = new Card(root, all, { tell, chosen(step) {
-    keep("lesson", step.id); // from here on the other tabs know what is being tried
+    keep("lesson", step.id); // tells the other tabs which step is being tried
     const next = lesson("open").hidden ? $("reveal") : lesson("open");
     next.focus({ preventScroll: true });
     lesson("try").scrollIntoView({ block: "nearest" });
   } });
-  function open() { // all of a step that does not depend on what the viewer did
+  function open() { // everything in a step that does not depend on the viewer's progress
     const i = steps.indexOf(current);
     lesson("count").textContent = fill(words.step, { i: i + 1, n: steps.length });
     lesson("name").textContent = texts[current.id].title;
@@ -100,7 +100,7 @@ function course(root, all, $, lesson) {
     card.show(current);
     update();
   }
-  function update() { // what depends on it
+  function update() { // everything that does
     const { guess, tried = false } = progress.of(current.id), guessed = guess !== undefined;
     card.update();
     lesson("try").hidden = !guessed;
@@ -133,7 +133,7 @@ function course(root, all, $, lesson) {
   progress.onChange(update);
   open();
   observe(() => { // only the last step is tried here; the others have the bar
-    const asked = shown() === "learn" && wanted(steps); // the bar may have turned to the next one
+    const asked = shown() === "learn" && wanted(steps); // the bar may have moved on a step
     if (asked && asked !== current) go(asked);
     const { guess, tried } = progress.of(current.id);
     if (current.tab !== "learn" || shown() !== "learn" || guess === undefined || tried) return undefined;

@@ -6,7 +6,7 @@ import { fill, tabTitle } from "../../static/lessons.js";
 
 const PARTS = ["hint", "facts", "export", "bar", "start", "stop", "dice", "title", "footer"];
 
-export function maker(details, all) { // made when it is first opened
+export function maker(details, all) { // built when it is first opened
   details.querySelector("summary").textContent = all.words.maker;
   if (location.hash === "#make") { // the link for lecturers
     details.open = true;
@@ -60,7 +60,7 @@ function build(details, { steps, texts, words }) {
   said.setAttribute("role", "status");
 
   let controls = [];
-  function control(row, field, value) { // -> read(): the text in the URL, or null if it is wrong
+  function control(row, field, value) { // -> read(): the text in the URL, or null if it is invalid
     const name = { ariaLabel: field.label };
     if (field.least !== undefined) {
       const boxes = field.values.map((v, i) => check(row, field.labels[i], v));
@@ -80,7 +80,7 @@ function build(details, { steps, texts, words }) {
       step: field.whole ? 1 : "any", value, ...name });
     return () => (box.value !== "" && box.checkValidity() ? text(box.valueAsNumber) : null);
   }
-  function open() { // the rows of the chosen tab, with the values that it has now
+  function open() { // the rows of the chosen tab, with its current values
     const { fields, values } = tabsNow().find(({ id }) => id === tab.value);
     rows.replaceChildren();
     controls = fields.map((field) => {
@@ -122,7 +122,7 @@ function build(details, { steps, texts, words }) {
     try {
       await navigator.clipboard.writeText(address.value);
       said.textContent = words.copied;
-    } catch { // not allowed here: it is marked instead
+    } catch { // not allowed here: the text is selected instead
       address.select();
       said.textContent = words.press;
     }

@@ -78,5 +78,5 @@ export function create({ root, player, view, runner }) {
     words: (h) => [h.prior + " prior and white noise", h.steps + " steps", h.sampler, "seed " + h.seed],
   };
 }
-const EXACT = 1e-5; // single precision does not tell less from nothing
+const EXACT = 1e-5; // smaller differences are rounding errors of single precision
 const percent = (v) => (v < EXACT ? "≈ 0 %" : Number((100 * v).toPrecision(2)) + " %");

@@ -25,12 +25,12 @@ export function create({ root, player, spec, view }) {
     const frame = player.frame(), h = player.head;
     if (!frame || state.error === "error") return null;
     const pace = study?.samplers[h.sampler]?.seconds_per_call;
-    if (state.cost === "seconds" && !pace) return null; // no cost of it was recorded
+    if (state.cost === "seconds" && !pace) return null; // its cost was not recorded
     const points = player.tracks[0].slice(0, frame.step + 1).map(({ readings }) =>
       [state.cost === "seconds" ? readings.calls * pace : readings[state.cost], readings[state.error]]);
     return { name: `${h.label}, now`, ink: "ink", width: 4, points };
   }
-  function theory(curves) { // through an inner point of each, with the slope of its order
+  function theory(curves) { // a line of slope −order through an inner point of each curve
     return curves.map(({ points, order, ink }) => {
       const [x, y] = points[Math.floor(0.6 * points.length)];
       const line = [points[0][0], points.at(-1)[0]].map((v) => [v, y * (x / v) ** order]);
@@ -93,7 +93,7 @@ export function create({ root, player, spec, view }) {
   function tables() {
     if (!study) return;
     const { setting } = study;
-    const at = (sampler, calls) => { // the finest run that needs no more calls than that
+    const at = (sampler, calls) => { // the run with the most steps within this many calls
       const fit = sampler.gaussian.filter((row) => row.calls <= calls);
       return short(fit.at(-1)?.w2);
     };

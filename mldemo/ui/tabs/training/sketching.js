@@ -1,4 +1,4 @@
-// A few small sketches to learn from: one pad, a slot for each, all of them in the link.
+// A few small sketches to train on: one pad, a slot for each sketch, all of them in the link.
 import { CELLS, Region, SHEET, clear, line, pen } from "../../static/pad.js";
 
 const PEN = 22, LENGTH = 171; // on a sheet of 256; characters of a sketch in a link
@@ -37,7 +37,7 @@ export function sketching({ root, view, most }) {
       slot.setAttribute("aria-label", `Sketch ${i + 1}${regions[i].empty ? ", empty" : ""}`);
     });
   }
-  function paint() { // the chosen one onto the pad
+  function paint() { // draws the chosen sketch on the pad
     clear(pad);
     if (!regions[at].empty) c.drawImage(thumbnail(regions[at]), 0, 0, SHEET, SHEET);
     label();

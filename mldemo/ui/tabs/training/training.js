@@ -1,4 +1,4 @@
-// Training: the race of two lanes as one chart, four sheets and a table; sketches to learn from.
+// Training: the race of two lanes as one chart, four sheets and a table; sketches to train on.
 import { Chart } from "../../static/chart.js";
 import { Pictures } from "../../static/pictures.js";
 import { download } from "../../static/export.js";
@@ -71,7 +71,7 @@ export function create({ root, player, spec, view, runner }) {
     if (scope) made.scope = scope;
     return made;
   };
-  const cells = new Map(); // a row's two cells, so that a frame changes words alone
+  const cells = new Map(); // the two cells of each row, in which a frame changes only the text
   const table = $("lanes"), heading = document.createElement("tr");
   heading.append(cell("td", ""), ...[["coarse to fine", "lane-coarse"], ["fine only", "lane-fine"]].map(([name, term]) => {
     const head = cell("th", name, "col");

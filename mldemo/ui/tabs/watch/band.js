@@ -1,11 +1,11 @@
-// The band of frequencies that is seen alone, or left out: chosen, or just pointed at.
-const NARROW = 2 ** 0.25; // what is pointed at reaches so far in both directions: half an octave
+// The band of frequencies that is shown alone or left out: chosen, or just pointed at.
+const NARROW = 2 ** 0.25; // pointing at k selects k / NARROW to k * NARROW: half an octave
 
 export function band({ root, player, view }) {
   const $ = (name) => root.querySelector(".md-band-" + name), low = $("low"), high = $("high");
   const kinds = [...root.querySelectorAll(".md-band-kind input")];
   const chosen = read(view.get("band"));
-  let pointed = null; // seen as long as the pointer stays
+  let pointed = null; // shown while the pointer stays
   const shown = () => pointed ?? chosen;
   const inside = (k) => k >= shown().low - 0.5 && k < shown().high + 0.5;
   const gain = (k) => Number(shown().kind === "all" || inside(k) === (shown().kind === "only"));
@@ -31,7 +31,7 @@ export function band({ root, player, view }) {
   for (const box of kinds) box.name = group;
   for (const box of kinds) box.addEventListener("change", () => choose({ kind: box.value }));
   for (const box of [low, high]) {
-    box.addEventListener("change", () => choose({})); // what could not be used goes
+    box.addEventListener("change", () => choose({})); // invalid input is discarded
     box.addEventListener("input", () => {
       const [a, b] = [Math.round(low.valueAsNumber), Math.round(high.valueAsNumber)];
       if (!(a >= 0 && b >= a && b <= 128)) return; // still being typed

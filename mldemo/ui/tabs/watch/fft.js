@@ -14,7 +14,7 @@ function table(n) { // bit reversal and roots of unity for a power of two
   return made;
 }
 
-function line(re, im, at, stride, n, sign) { // one transform in place, Cooley and Tukey's
+function line(re, im, at, stride, n, sign) { // one Cooley-Tukey transform, in place
   const { order, cos, sin } = table(n);
   for (let i = 0; i < n; i++) {
     const j = order[i];

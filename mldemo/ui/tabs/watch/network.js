@@ -1,4 +1,4 @@
-// Network, light or large: the size of the checkpoint that is chosen, and its counterpart.
+// Network, light or large: the size of the chosen checkpoint, and its counterpart.
 const named = ({ free, usual }, { checkpoint, prior }) =>
   (checkpoint === free ? usual[prior] : checkpoint);
 
@@ -12,7 +12,7 @@ export function shown(facts, values) {
     info: facts.slow ? "Large takes longer on this CPU; its run says how long." : "",
   };
 }
-export function chosen(facts, values, size) { // what is the default needs no name
+export function chosen(facts, values, size) { // the default is not named
   const name = facts.pairs[named(facts, values)][size];
   return name === facts.usual[values.prior] ? facts.free : name;
 }

@@ -90,7 +90,7 @@ export function create({ root, player, spec, view, runner }) {
   return { changed, ask: own(root, view, runner), begin: () => pin.begin() };
 }
 
-// A network that was trained on this page, in the place of a checkpoint.
+// A network that was trained on this page, in place of a checkpoint.
 function own(root, view, runner) {
   if (view.get("trained")) {
     const back = make("button", root.querySelector(".md-badges"), "md-own", "Leave the network trained here");
