@@ -4,7 +4,7 @@ Fields live on the torus (`spectral`), noise is a Gaussian with a trace-class co
 (`priors`, `noise`), the reverse SDE (`sde`, `samplers`) needs only a denoiser: an exact one
 (`oracles`) or a trained neural operator (`checkpoints`). `pipeline` puts them together.
 
-The names are imported when the first of them is asked for (`public`): torch takes a second.
+Public names (`public`) are imported on first access, because importing torch takes a second.
 """
 
 from importlib import import_module

@@ -5,16 +5,16 @@ import os
 import signal
 import sys
 
-PATIENCE = 10.0  # seconds that a command may take to put things away after Ctrl-C
+PATIENCE = 10.0  # seconds that a command may take to clean up after Ctrl-C
 INTERRUPTED = 130  # the exit code of shells
 
 
 def main() -> None:
     """Run the command line.
 
-    Until it is imported, which takes a second, Ctrl-C ends the process as the system does by
-    default: an exception inside the import of an extension may be lost or become another one.
-    Taking torch apart at the end may wait for threads, so an interrupted command does without.
+    While it is being imported, which takes a second, Ctrl-C has the system's default action: an
+    exception inside the import of an extension may be lost or replaced by another one. The
+    teardown of torch at exit may wait for threads, so an interrupted command skips it.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from mldemo.cli import main as run
@@ -32,9 +32,9 @@ def main() -> None:
 
 
 def interrupt(*_: object) -> None:
-    """End the command; where the exception is lost, and at the next Ctrl-C, end the process.
+    """Raise `KeyboardInterrupt`; after `PATIENCE` s or at the next Ctrl-C, end the process.
 
-    A destructor and some extensions swallow whatever is raised in them.
+    Destructors and some extensions swallow the exceptions that are raised in them.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, "setitimer"):

@@ -1,4 +1,4 @@
-"""What the bundle derives: digits, the prerecorded runs, sample sheets."""
+"""The derived files of the bundle: generated digits, prerecorded runs, sample sheets."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ DIGITS, DIGITS_SEED, DIGITS_LEVEL = 400, 2303, 32
 
 
 def make(folder: Path, device: torch.device) -> Iterator[Path]:
-    """Write them; the digits are entered into the manifest, the run lies beside the page."""
+    """Write the derived files; the digits get a manifest entry, the runs lie beside the page."""
     yield generate_digits(folder, device)
     yield from draw_sheets(folder, device)
     request = Request(checkpoint=read_manifest(folder)["default"])
@@ -38,7 +38,7 @@ def make(folder: Path, device: torch.device) -> Iterator[Path]:
 
 
 def record_race(folder: Path) -> Path:
-    """The race that the tab Training opens with: a minute and a half of this machine's time."""
+    """Record the race that the tab Training opens with, which takes a minute and a half."""
     values = {f.name: f.default for f in training.tab(Place(torch.device("cpu"), folder)).fields}
     return wire.write_recording(training.recorded(values), training.RECORDING)
 
@@ -73,7 +73,7 @@ def draw_sheets(folder: Path, device: torch.device) -> Iterator[Path]:
 def draw_levels(
     name: str, prior: str, folder: Path, device: torch.device, count: int = 12, seed: int = 1
 ) -> Path:
-    """One seed at 16, 32, 64 and 128, a row each."""
+    """Samples of one seed at 16, 32, 64 and 128, a row for each level."""
     rows = []
     for resolution in (16, 32, 64, 128):
         request = Request(prior, resolution, count=count, seed=seed, checkpoint=name)

@@ -1,8 +1,8 @@
 """Editing a given function: dissolve it, denoise it from any time, complete a known part of it.
 
 All of these are the sampling loop with another start or another denoiser. η is one draw of
-N(0, Q) per sample, the same at every time, and is passed in as fields (`Prior.draw`): one seed is
-one edit on every level.
+N(0, Q) per sample, the same at every time, and is passed in as fields (`Prior.draw`), so one seed
+gives the same edit on every level.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ def check_field(field: Tensor) -> Tensor:
 def dissolve(
     clean: Tensor, noise: Tensor, times: Sequence[float], schedule: Schedule | None = None
 ) -> Iterator[State]:
-    """The forward process seen at rising times: x_t = α_t x_0 + σ_t η, one η for all of them.
+    """The forward process at increasing times: x_t = α_t x_0 + σ_t η, one η for all of them.
 
     Yields one state per time in [0, 1], with x0 = x_0 and no call of a denoiser.
     """
@@ -69,8 +69,9 @@ def denoise_from(
 ) -> Iterator[State]:
     """Noise x_0 to the time t in (1e-3, 1], then run the reverse process from there.
 
-    SDEdit (arXiv 2108.01073): what x_t = α_t x_0 + σ_t η has drowned is generated anew, the rest
-    stays. Yields `steps` + 1 states, as `sample` does; a stochastic one needs `increments`.
+    SDEdit (arXiv 2108.01073): what the noise hides in x_t = α_t x_0 + σ_t η is generated again,
+    the rest is kept. Yields `steps` + 1 states, as `sample` does; stochastic samplers need
+    `increments`.
     """
     schedule, clean = schedule or Schedule(), check_field(clean)
     x = diffuse(schedule, clean, noise, torch.tensor(check_time(time), dtype=torch.float64))
@@ -98,9 +99,9 @@ def complete(
     run starts from x_T = α_T x_y + σ_T η with x_y = x + Λ Pᵀ(P Λ Pᵀ)⁻¹(y - P x), P x_y = y, which
     is a draw of x given y: a mode that noise does not reach (q = 0) keeps what it starts with.
     It denoises with `ConditionalDenoiser`. For Gaussian data with this mean and spectrum that is
-    the conditional law, under every prior; otherwise it is an approximation. Kept modes leave the
-    free ones of a Gaussian as in the unconditioned run. The last state has the known part of
-    `value` to rounding.
+    the conditional law, under every prior; otherwise it is an approximation. For Gaussian data,
+    keeping modes leaves the free ones as in the unconditioned run. The last state agrees with
+    `value` on the known part up to rounding.
     """
     schedule, value = schedule or Schedule(), check_field(value)
     data = Diagonal(spectrum).like(clean)
@@ -141,7 +142,7 @@ class Edit:
             raise ValueError("in-painting needs a region: brush over what is to be generated")
 
     def known(self, resolution: int) -> Known:
-        """What is kept on this level."""
+        """The part that is kept on level N; "denoise" keeps none and raises `ValueError`."""
         if self.kind == "extend":
             return LowModes(self.cutoff, resolution)
         if self.kind == "inpaint" and self.region is not None:
@@ -155,10 +156,10 @@ class Edit:
 
 
 def edit(run: Run, clean: Tensor, change: Edit) -> Iterator[State]:
-    """Edit x_0 (1 or B, 1, N, N) as a prepared run denoises: `steps` + 1 states, lazily.
+    """Edit x_0 (1 or B, 1, N, N) as a prepared run prescribes: `steps` + 1 states, lazily.
 
-    The run's seed draws η, its sampler, steps, score and device are used; `count` edits of one
-    function differ in their noise alone. It runs on one level: a request with `coarse_until`
+    The run determines the seed of η, the sampler, steps, score and device; its `count` edits of
+    one function differ only in their noise. Edits run on one level: a request with `coarse_until`
     raises `ValueError`.
     """
     r, n = run.request, run.request.resolution

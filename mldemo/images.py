@@ -11,13 +11,13 @@ from torch import Tensor
 from mldemo.data.pictures import pixels
 from mldemo.store.files import write_whole
 
-SIDE = 64  # a tile of a sheet has at least this many screen pixels
+SIDE = 64  # smaller tiles of a sheet are enlarged to about this many screen pixels
 
 
 def sheet(
     tiles: Tensor, columns: int | None = None, side: int = SIDE, gap: int = 2
 ) -> Image.Image:
-    """One grey contact sheet of uint8 tiles (B, N, N), by default as square as it gets.
+    """One grey contact sheet of uint8 tiles (B, N, N), by default as square as possible.
 
     Every pixel of a tile becomes a block, so that a tile has about `side` screen pixels.
     """
@@ -35,12 +35,12 @@ def sheet(
 
 
 def write_image(path: Path, image: Image.Image) -> None:
-    """A picture as .png."""
+    """Write a picture as .png."""
     write_whole(path, lambda file: image.save(file, "PNG", optimize=True))
 
 
 def write_fields(path: Path, parts: list[Tensor]) -> None:
-    """Fields (B, 1, N, N) as float32 .npy (B, N, N), unclipped, or as a .png sheet."""
+    """Write fields (B, 1, N, N) as float32 .npy (B, N, N), unclipped, or as a .png sheet."""
     fields = torch.cat(parts)[:, 0]
     if path.suffix.lower() == ".npy":
         write_whole(path, lambda file: np.save(file, fields.numpy().astype(np.float32)))
@@ -49,7 +49,7 @@ def write_fields(path: Path, parts: list[Tensor]) -> None:
 
 
 def write_gif(path: Path, frames: list[tuple[Tensor, Tensor]], seconds: float = 0.12) -> None:
-    """Pairs (x_t, x_0) of uint8 (B, 1, N, N) as an animation; the last frame stays longer."""
+    """Write pairs (x_t, x_0) of uint8 (B, 1, N, N) as an animation that pauses at its end."""
     pictures = []
     for pair in frames:
         left, right = (np.asarray(sheet(tiles[:, 0])) for tiles in pair)

@@ -1,4 +1,4 @@
-"""The machine a process runs on: which device, how many threads, what becomes of freed memory."""
+"""The machine a process runs on: choice of device, number of threads, handling of freed memory."""
 
 import ctypes
 import math
@@ -16,9 +16,9 @@ MOST_AT_ONCE = 4
 def granted_cores() -> int:
     """How many cores this process may use: its affinity, and the quota of its control groups.
 
-    A container sees all cores of its host, and may use a few of them: quota / period, rounded
-    up, is the least such number of `cpu.max` (version 2) or `cpu.cfs_quota_us` (version 1) from
-    its own group to the root.
+    A container sees all cores of its host but may use only some of them: the smallest
+    quota / period, rounded up, in `cpu.max` (version 2) or `cpu.cfs_quota_us` (version 1) from
+    its own group up to the root.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -28,10 +28,10 @@ def granted_cores() -> int:
 def share_cores(device: torch.device) -> tuple[int, int]:
     """How many runs are computed at the same time, and how many threads each step gets.
 
-    On two cores a class of sixty different runs ends in 0.73 of the time that it takes with one
-    thread (`mldemo bench class`, in turn), and one run alone leaves a core to browser and server.
-    Python lets one thread run at a time, so more than a few such runs wait for each other. A GPU
-    computes one run after the other.
+    On two cores, sixty different runs take 0.73 of the time that they take when computed one at a
+    time (`mldemo bench class`, in turn), and a single run leaves a core to browser and server.
+    Python's interpreter lock lets one thread run at a time, so more than a few such runs wait for
+    each other. A GPU computes one run after the other.
     """
     cores = granted_cores()
     if device.type != "cpu":
@@ -41,7 +41,7 @@ def share_cores(device: torch.device) -> tuple[int, int]:
 
 
 def _quotas() -> Iterator[float]:
-    """Cores that each of the process's control groups grants, where it says so."""
+    """The quota in cores of each of the process's control groups that sets one."""
     try:
         lines = GROUPS_OF_PROCESS.read_text().splitlines()
     except OSError:
@@ -61,12 +61,12 @@ def _quotas() -> Iterator[float]:
                     period = (folder / "cpu.cfs_period_us").read_text()
                 else:
                     quota, period = (folder / "cpu.max").read_text().split()
-                if float(quota) > 0:  # "max" is no number, -1 no quota
+                if float(quota) > 0:  # "max" is not a number, -1 means no quota
                     yield float(quota) / float(period)
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device called for: "auto" takes cuda, then mps, then cpu; an absent one raises."""
+    """The requested device: "auto" takes cuda, then mps, then cpu; an absent one raises."""
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
     if name == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if present[d]))
@@ -81,14 +81,15 @@ def choose_device(name: str = "auto") -> torch.device:
 def tune_process(threads: int | None = None) -> None:
     """Use every granted core, or `threads` of them, and keep freed memory for the next step.
 
-    Without `threads`, OMP_NUM_THREADS has the last word.
+    Without `threads`, OMP_NUM_THREADS takes precedence.
 
     By default glibc hands large blocks back to the system at once, and every layer of every step
-    then pays for fresh pages: 16 images at 128² ran 3 times slower. Elsewhere nothing happens.
+    then pays for fresh pages: 16 images at 128² took 3 times as long. Other C libraries are left
+    as they are.
     """
     if threads is not None or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads or granted_cores())
-    # malloc.h: what to keep, how many blocks go past the heap, how many heaps there are
+    # from malloc.h: free memory to keep, number of mmapped blocks, number of arenas
     trim_threshold, mmap_max, arena_max = -1, -4, -8
     with suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -98,6 +99,6 @@ def tune_process(threads: int | None = None) -> None:
 
 
 def release_memory() -> None:
-    """Hand freed memory back to the system after all, for instance when nothing is to be done."""
+    """Return freed memory to the system, for instance when the process is idle."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""From a request to frames: all that the app and the command line know of the core.
+"""From a request to frames: the interface of the core to the app and the command line.
 
 `prepare` turns a checked `Request` into a `Run`; `Run.frames()` yields one `Frame` per solver
 state.
@@ -50,9 +50,10 @@ GENERATED_DIGITS = "digits-generated"
 class Frame:
     """One solver state, on the CPU: fields x_t and x_0 (B, 1, N, N) and how far the run is.
 
-    N is the run's level in every frame: what was computed on a coarser one is prolonged.
+    N is the run's level in every frame: states on a coarser level are prolonged to it.
     `power` is the radial power spectrum of x_t, averaged over the batch, shells 0, 1, ….
-    `step_seconds` is the compute time since the last frame, `seconds` since the first call.
+    `step_seconds` is the compute time of this frame; `seconds` is the time since the run began,
+    including what the caller did between frames.
     """
 
     step: int
@@ -74,10 +75,10 @@ class Frame:
 
 
 def checkpoints_for(prior: str, folder: Path = BUNDLE) -> list[str]:
-    """The checkpoints that serve this prior, the default first.
+    """The checkpoints that can be used with a prior, the default first.
 
-    Those trained with it, and those trained over varied priors, which need not know it: a network
-    that is given the signal-to-noise ratio of every shell knows what it must of any prior.
+    They were trained with it or with varied priors; the latter generalise to other priors, because
+    the network is conditioned on a prior only through signal-to-noise ratios.
     """
     files = read_manifest(folder)["files"]
     return [
@@ -90,9 +91,9 @@ def checkpoints_for(prior: str, folder: Path = BUNDLE) -> list[str]:
 def default_checkpoint(
     prior: str, device: torch.device | str = "cpu", folder: Path = BUNDLE
 ) -> str | None:
-    """What a request takes that names none: the first of `checkpoints_for`, or none.
+    """The checkpoint of a request that names none: the first of `checkpoints_for`, or None.
 
-    Of two sizes it is the one for the device, the large network on a GPU (`suited`).
+    If it exists in two sizes, the one for the device: the large network on a GPU (`suited`).
     """
     known = checkpoints_for(prior, folder)
     return suited(known[0], device, folder) if known else None
@@ -100,7 +101,7 @@ def default_checkpoint(
 
 @lru_cache(maxsize=4)
 def default_statistics(folder: Path = BUNDLE) -> Statistics:
-    """Mean and spectrum of the default checkpoint's data, for everything that learns nothing."""
+    """Mean and spectrum of the default checkpoint's data, for whatever needs no network."""
     return load_statistics(read_manifest(folder)["default"], folder)[0]
 
 
@@ -108,7 +109,7 @@ def default_statistics(folder: Path = BUNDLE) -> Statistics:
 class Run:
     """A request with everything it needs, ready to be computed (many times, by many users).
 
-    `coarse` denoises on the level on which the run starts, if `denoise` serves one level alone.
+    `coarse` denoises on the level on which the run starts, if `denoise` works on one level only.
     """
 
     request: Request
@@ -130,7 +131,7 @@ class Run:
 
     @property
     def data_power(self) -> Tensor:
-        """Radial mean of Λ_k on the run's level; `Frame.power` holds |m̂_k|² besides."""
+        """Radial mean of Λ_k on the run's level; `Frame.power` also contains |m̂_k|²."""
         n = self.request.resolution
         return radial_mean(self.statistics.spectrum(n), n)
 
@@ -142,7 +143,7 @@ class Run:
 
     @property
     def change(self) -> int | None:
-        """The first state that was computed on the run's own level, if it is coarse until then."""
+        """Index of the first state on the run's own level; None if all states are."""
         until = self.request.coarse_until
         return None if until is None else change_of_level(self.times[:-1], until)
 
@@ -167,7 +168,7 @@ class Run:
         return initial_pair(*where, self.request.resolution, device=self.device)
 
     def increments(self, indices: list[int]) -> Increment | None:
-        """Their Brownian increments, if the sampler is stochastic."""
+        """The Brownian increments of these samples; None if the sampler is deterministic."""
         r = self.request
         if not SAMPLERS[r.sampler].stochastic:
             return None
@@ -186,7 +187,7 @@ class Run:
         """Compute the run, one frame per solver state: steps + 1 of them.
 
         `indices` picks samples of the run's seed, by default 0 … count - 1. Noise is drawn on the
-        CPU and copied in, finished frames are copied out; nothing else crosses between devices.
+        CPU and copied to the device, finished frames are copied back; nothing else is transferred.
         """
         r = self.request
         start = last = time.perf_counter()
@@ -228,9 +229,9 @@ def prepare(
 ) -> Run:
     """Find the checkpoint or the oracle that a request needs.
 
-    A prior without a checkpoint, or a checkpoint of another prior, raises `ValueError` with what
-    can be done instead. `data` names a data set or its folder for the empirical score; without it
-    a few hundred digits that the default checkpoint generated are used.
+    A prior without a checkpoint, or a checkpoint of another prior, raises `ValueError` and says
+    what can be done instead. `data` names a data set or its folder for the empirical score; by
+    default a few hundred digits generated by the default checkpoint are used.
     """
     device = torch.device(device)
     if request.score == "learned":
@@ -272,7 +273,7 @@ def run_of(request: Request, checkpoint: Checkpoint, device: torch.device | str 
     """A run of a loaded checkpoint, under the request's prior."""
     c = checkpoint
     prior = next((p for p in c.priors if p.name == request.prior), None)
-    if prior is None:  # a varied checkpoint, and a prior that it has not met
+    if prior is None:  # trained with varied priors, but not with this one
         prior = c.statistics.prior(request.prior)
     if request.shape and not c.serves_any_prior:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A validated sampling request: type, range and total work of every field are checked here."""
+"""A validated sampling request: the type and range of every field, and the total work."""
 
 import math
 import shlex
@@ -15,7 +15,7 @@ from mldemo.space.streams import check_seed
 
 
 class Score(NamedTuple):
-    """Where D(x, t) comes from: a short name for a button, and what it is."""
+    """A source of D(x, t): a short label for a button, and a description."""
 
     label: str
     description: str
@@ -52,12 +52,12 @@ def check_number(name: str, number: float, low: float, high: float, above: bool 
 class Request:
     """A validated sampling request. Every field is checked; a bad one raises `ValueError`.
 
-    `checkpoint` None means the default checkpoint of the prior, of two sizes the one for the
-    device (`pipeline.default_checkpoint`). `guidance` weighs what the network
-    adds to the linear filter (`mldemo.diffusion.denoiser`). Exact scores ignore both.
-    `exponent` and `kappa` change the prior's spectrum; None leaves its default. A learned score
-    follows them if its checkpoint was trained with varied priors. With `coarse_until`, a time in
-    (1e-3, 1], the run starts on level `start_resolution` and changes to `resolution` at that time
+    `checkpoint` None means the default checkpoint of the prior, in the size for the device
+    (`pipeline.default_checkpoint`). `guidance` weighs what the network adds to the linear filter
+    (`mldemo.diffusion.denoiser`). Exact scores ignore both. `exponent` and `kappa` change the
+    prior's spectrum; None keeps its default. A learned score can follow them only if its
+    checkpoint was trained with varied priors. With `coarse_until`, a time in (1e-3, 1], the run
+    starts on level `start_resolution` and changes to `resolution` at that time
     (`mldemo.diffusion.coarse`); None stays on one level.
 
     Its `repr` is a Python expression, and `command_line` the options of `mldemo sample`, that
@@ -137,23 +137,23 @@ class Request:
 
     @property
     def shape(self) -> dict[str, float]:
-        """The parameters of the prior that were asked for."""
+        """The parameters of the prior that the request sets."""
         asked = {"exponent": self.exponent, "kappa": self.kappa}
         return {name: value for name, value in asked.items() if value is not None}
 
     @property
     def start_resolution(self) -> int:
-        """The level on which the run starts: half the resolution if it is coarse first."""
+        """The level on which the run starts: half the resolution if it starts coarse."""
         return self.resolution if self.coarse_until is None else self.resolution // 2
 
     @property
     def calls(self) -> int:
-        """How often the denoiser is asked; once more if the level changes."""
+        """The number of denoiser calls: one more than the sampler's if the level changes."""
         return SAMPLERS[self.sampler].calls(self.steps) + (self.coarse_until is not None)
 
     @property
     def work(self) -> int:
-        """Network calls x pixels x images; of a run that is coarse first an upper bound."""
+        """Network calls x pixels x images; an upper bound if the run starts coarse."""
         return self.calls * self.resolution**2 * self.count
 
 

@@ -1,4 +1,4 @@
-"""`verify`, `bundle`, `bench`: is what we ship whole, made anew, and quick?"""
+"""`verify`, `bundle`, `bench`: check the bundle, make its derived files, measure speed."""
 
 from functools import partial
 from pathlib import Path

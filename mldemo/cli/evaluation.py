@@ -1,4 +1,4 @@
-"""`classifier` and `evaluate`: how good are samples, and by whose eye?"""
+"""`classifier` and `evaluate`: the quality of samples, and the feature maps behind it."""
 
 import re
 from collections.abc import Iterator
@@ -187,7 +187,7 @@ def _measured(
     device: torch.device,
     folder: Path,
 ) -> Iterator[zoo.Record]:
-    """The record of every (data, checkpoint, settings), from the file or measured now."""
+    """The record of every (data, checkpoint, settings), from the file or newly measured."""
     opened = lru_cache(maxsize=1)(Reference.of)
     for source, name, wanted in cells:
         reference = opened(source, folder, part)
@@ -206,7 +206,7 @@ def _kept(
     part: str,
     folder: Path,
 ) -> list[zoo.Record]:
-    """The records that are of the folder's checkpoints and of what was asked for."""
+    """The requested records of the folder's checkpoints."""
 
     def asked(row: zoo.Record) -> bool:
         settings = [asdict(wanted) | {"prior": row["prior"]} for wanted in drawn]
@@ -243,7 +243,7 @@ def _by_source(
 def _with_priors(
     names: list[str], priors: tuple[str, ...], every: bool, folder: Path
 ) -> Iterator[tuple[str, str]]:
-    """Each checkpoint with the priors asked for, else its first one, or all with --all."""
+    """Each checkpoint with the requested priors; by default its first, with --all all its own."""
     for name in names:
         own = zoo.priors_of(name, folder)
         if every:

@@ -1,4 +1,4 @@
-"""What the commands share: checked numbers, common options, output, progress."""
+"""Shared by the commands: checked numbers, common options, output, progress."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from mldemo.store.manifest import BUNDLE
 
 
 class Whole(click.ParamType):
-    """A whole number with bounds; both kinds of mistake get a sentence that names them."""
+    """A whole number with bounds, which the message names for either kind of mistake."""
 
     name = "integer"
 
@@ -62,7 +62,7 @@ guidance_option = click.option(
 
 
 def destination(out: Path, endings: tuple[str, ...]) -> Path:
-    """The output file, once its ending and its folder are seen to be right."""
+    """Return the output path if its ending is allowed and its folder can be written to."""
     if out.suffix.lower() not in endings:
         raise ValueError(f"--out must end in {' or '.join(endings)}, got {str(out)!r}")
     if not out.parent.is_dir():
@@ -78,7 +78,7 @@ def say(record: dict[str, Any]) -> None:
 
 
 def progress_bar(total: int, unit: str, initial: int = 0, hide: bool = False) -> Any:
-    """A progress bar on stderr, hidden where nobody looks."""
+    """A progress bar on stderr, hidden if it is not a terminal."""
     from tqdm import tqdm
 
     return tqdm(

@@ -1,4 +1,4 @@
-"""`sample` and `noise`: functions out of nothing, and what they are made of."""
+"""`sample` and `noise`: generated functions, and draws of the noise."""
 
 import math
 import time
@@ -33,7 +33,7 @@ LARGEST_GIF = 64
 
 
 def shape_options(command: Any) -> Any:
-    """--exponent and --kappa; `Request` knows which prior has which, and from where to where."""
+    """--exponent and --kappa; `Request` checks which priors have them, and in which range."""
     which = "[default: the prior's own]"
     command = click.option("--kappa", type=float, help=f"κ, 2π/correlation length.  {which}")(
         command

@@ -1,4 +1,4 @@
-"""`study NAME`: an experiment, from nothing to one JSON record."""
+"""`study`: list experiments, run one into a JSON record, report all records."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How near generated fields are to data: distances of two samples, fields as they are."""
+"""Metrics that compare samples of generated fields with data; fields are not rescaled."""
 
 from mldemo.metrics.distances import (
     band_powers,

@@ -1,7 +1,7 @@
-"""A small classifier of fields: its penultimate layer is the feature map of FID and its like.
+"""A small classifier of fields whose penultimate layer is the feature map of FID and the like.
 
-It sees fields on level 32, half of them band-limited to H_16 while it trains, so that both kinds
-are familiar to it. Convolutions are circular: a field lives on the torus.
+It works on level 32; in training, half of the fields are band-limited to H_16, so that it learns
+both kinds. Convolutions are circular: a field lives on the torus.
 """
 
 import json
@@ -29,7 +29,7 @@ KIND = "classifier"
 
 
 class Classifier(nn.Module):
-    """Fields (B, 1, 32, 32) to logits (B, classes), by way of `features` (B, 64).
+    """Fields (B, 1, 32, 32) to logits (B, classes), through `features` (B, 64).
 
     The features are taken before the last ReLU, where they are closest to Gaussian.
     """
@@ -92,7 +92,7 @@ def load_labelled(data: DataSet, part: str) -> tuple[Tensor, Tensor]:
 
 
 def augment(modes: Tensor, rng: np.random.Generator) -> Tensor:
-    """Fields (B, 1, 32, 32) of modes on level 32: each shifted, half of them band-limited to H_16.
+    """Modes on level 32 to augmented fields: shifted, and with probability 1/2 limited to H_16.
 
     A shift by s multiplies û_k by e^{-2πi k·s}: exact, also between grid points.
     """
@@ -115,7 +115,7 @@ def train(
     batch: int = 100,
     learning_rate: float = 3e-3,
 ) -> Iterator[Epoch]:
-    """Cross-entropy, AdamW, one cycle of the learning rate; yields after each epoch."""
+    """Train with cross-entropy, AdamW and a one-cycle learning rate; yields after each epoch."""
     rng = np.random.default_rng(check_seed(seed))
     modes = torch.cat([to_modes(resample(part, LEVEL)) for part in fields.split(1000)])
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
@@ -138,7 +138,7 @@ def train(
 
 @torch.no_grad()
 def accuracy(network: Classifier, fields: Tensor, labels: Tensor) -> float:
-    """The share of fields (any resolution) that get their own label."""
+    """The share of fields (any resolution) that are classified correctly."""
     right = [
         network(resample(part, LEVEL)).argmax(1) == own
         for part, own in zip(fields.split(500), labels.split(500), strict=True)
@@ -149,10 +149,10 @@ def accuracy(network: Classifier, fields: Tensor, labels: Tensor) -> float:
 class Fit:
     """The training of a data set's classifier, from the data to a verified file.
 
-    There are two: one sees every other image of the training part, from the first (`half` 1) or
-    from the second (2), so that they share neither images nor, by default, the seed, which is
-    half - 1. Iterate over it to train; `save` then rounds the weights to half precision, measures
-    the accuracy of the rounded ones on the test part, and writes both.
+    There are two: each sees every other image of the training part, starting with the first
+    (`half` 1) or the second (`half` 2), so they share no images and, by default, no seed
+    (half - 1). Iterate over it to train; `save` then rounds the weights to half precision,
+    measures the accuracy of the rounded weights on the test part, and writes both.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ def check_half(half: int) -> None:
 
 
 def classifier_name(data: str, half: int = 1) -> str:
-    """What the classifier of a data set is called: "mnist" -> "mnist-classifier"."""
+    """The name of a data set's classifier: "mnist" -> "mnist-classifier", half 2 with "-2"."""
     check_half(half)
     return f"{data}-classifier" + ("-2" if half == 2 else "")
 
@@ -234,7 +234,7 @@ def load_classifier(name: str, folder: Path = BUNDLE) -> tuple[Classifier, dict[
 def find_classifier(data: str, folder: Path = BUNDLE, half: int = 1) -> tuple[Path, str]:
     """The folder (the given one or the bundle) and name of a classifier for a data set.
 
-    In this order: that of the data set, that of MNIST, any of that half.
+    In order of preference: the data set's own, MNIST's, any other; all of the given half.
     """
     found: dict[str, Path] = {}
     for place in (BUNDLE, folder):

@@ -1,7 +1,7 @@
-"""Two samples compared as they are: energy distance, Wasserstein, neighbours, spectrum.
+"""Distances between two samples of fields: energy distance, Wasserstein, neighbours, spectrum.
 
 Fields (B, 1, N, N) are points of L²(torus), ‖u‖² = the mean of squares on the grid, so a distance
-means the same on every level. Nothing is scaled sample by sample.
+means the same on every level. No field is rescaled.
 """
 
 import math
@@ -37,7 +37,7 @@ def riesz_mmd(x: Tensor, y: Tensor, exponent: float = 1.0, within_y: float | Non
 
     2 E‖X - Y‖^r - E‖X - X'‖^r - E‖Y - Y'‖^r over all pairs, 0 < r < 2; r = 1 is the energy
     distance. The paper's "MMD" is half of it, in the Euclidean norm of the pixels. `within_y` is
-    `mean_distance(y, r)`, for a sample y that many are compared with.
+    `mean_distance(y, r)`, to be computed once if many samples are compared with y.
     """
     check_samples(x, y)
     if not 0 < exponent < 2:
@@ -77,7 +77,7 @@ def sliced_wasserstein(x: Tensor, y: Tensor, projections: int = 256, seed: int =
 
 
 def moment_distance(x: Tensor, y: Tensor) -> float:
-    """What the paper reports as "SW": it sees nothing but mean and total variance.
+    """The distance that the paper reports as "SW": it depends on mean and total variance only.
 
     √(‖a - b‖² + (√tr A - √tr B)²) in L², with means a, b and covariances A, B divided by n: the
     approximation of arXiv 2106.15427, which needs no projections.
@@ -118,10 +118,10 @@ def band_powers(fields: Tensor) -> list[tuple[int, int, float]]:
 
 
 def spectrum_error(x: Tensor, reference: Tensor) -> list[dict[str, Any]]:
-    """By octave of |k|, ten times the decimal logarithm of power against reference power.
+    """The power of a sample relative to a reference, by octave of |k|: 10 log₁₀ of the ratio.
 
-    Both samples live on one level. `decibel` is None where one of them has no power at all, as
-    the data beyond their own finest level.
+    Both samples are on the same level. `decibel` is None where either has no power, such as data
+    beyond their own finest level.
     """
     check_samples(x, reference)
     rows = []

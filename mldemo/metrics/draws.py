@@ -1,4 +1,4 @@
-"""Draws of real images in the samples' place: class-matched, so that only the images differ."""
+"""Draws of real images to replace samples, matched to the classes of the test images."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from mldemo.space.streams import Stream, generator
 
 
 def apportion(labels: Tensor, count: int) -> np.ndarray:
-    """How many of `count` fall to each class, in proportion to its share of labels (n,).
+    """Divide `count` among the classes in proportion to their shares of the labels (n,).
 
     By largest remainders (Hamilton's method), so the numbers add up to `count` and each is the
     exact share rounded up or down.
@@ -23,11 +23,11 @@ def apportion(labels: Tensor, count: int) -> np.ndarray:
 def matched_draws(
     pool: Tensor, like: Tensor, count: int, draws: int, seed: int = 0
 ) -> list[Tensor]:
-    """Indices into a pool with labels (m,), so many draws of `count` without repetition.
+    """Several draws of `count` indices into a pool with labels (m,), each without replacement.
 
-    Every draw has the class proportions of the labels `like` (n,). Two draws of one pool overlap:
-    their spread is that of the draw, a little less than that of two pools. `ValueError` if a
-    class has too few in the pool.
+    Every draw has the class proportions of the labels `like` (n,). Draws from one pool overlap, so
+    their spread is a little smaller than that of draws from independent pools. `ValueError` if the
+    pool has too few images of a class.
     """
     numbers = apportion(like, count)
     held = np.bincount(pool.numpy(), minlength=len(numbers))[: len(numbers)]

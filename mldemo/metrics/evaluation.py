@@ -1,16 +1,16 @@
-"""Samples compared with test data, beside the floor: unseen real images in the samples' place.
+"""Metrics of samples against test data, with a floor: the metrics of unseen real images.
 
 Everything but the spectrum is compared on level 32, restricted to H_min(N, 32) first: samples of
 level N, test data and unseen data go through the same two maps, so like is compared with like.
 
-The floor of a metric is its mean over several draws from the validation part, as many as there are
-samples, with the class counts of the test part. No classifier was trained on the validation part,
-and it is distributed as the training part, so the floor is what a perfect model of the training
-data would get. (Halves of the test part would leave the samples another reference than the
-floor's.) FID is biased by about 1/n + 1/m: n and m are the same for samples and floor. The draws
-overlap, so their spread is that of the draw from these images, below that of new images. Two
-classifiers, of other seeds and other halves of the training part, give two feature maps; what
-holds in one only was tuned to it.
+The floor of a metric is its mean over several draws from the validation part, each with as many
+images as there are samples and with the class proportions of the test part. No classifier was
+trained on the validation part, and it has the distribution of the training part, so the floor is
+what a perfect model of the training data would get. (With halves of the test part, samples and
+floor would have different references.) FID is biased by about 1/n + 1/m: n and m are the same for
+samples and floor. The draws overlap, so their spread is smaller than that of new images.
+Two classifiers, with different seeds and trained on different halves of the training part, give
+two feature maps; an improvement that only one of them shows may be tuned to that map.
 """
 
 import hashlib
@@ -39,9 +39,9 @@ from mldemo.metrics.features import coverage, frechet_distance, vendi_score
 from mldemo.space.spectral import resample
 from mldemo.store.manifest import BUNDLE, manifest_entry
 
-TESTED = 5000  # at most, of the test part
-DRAWS = 5  # behind a floor
-NEAREST = 1000  # samples, and test images, whose nearest training image is looked for
+TESTED = 5000  # test images, at most
+DRAWS = 5  # for a floor
+NEAREST = 1000  # samples, and test images, whose nearest training image is searched
 
 
 def common_level(fields: Tensor, limit: int) -> Tensor:
@@ -51,10 +51,11 @@ def common_level(fields: Tensor, limit: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Level:
-    """Data as samples of one level meet them: on level 32, band-limited to H_limit.
+    """The data that samples of one level are compared with, on level 32, band-limited to H_limit.
 
     Test and unseen images with their features under each map; `held_out` is the median distance
-    of a test image to the nearest training image, `test_within` the mean distance of two of them.
+    from a test image to the nearest training image, `test_within` the mean distance between two
+    test images.
     """
 
     limit: int
@@ -69,10 +70,10 @@ class Level:
 class Reference:
     """A data set to compare samples with, seen through the features of two classifiers.
 
-    `part` "test" is for figures that are reported. "validation" is for what is chosen: then one
-    half of that part stands for the test data and the other gives the floor. The classifiers are
-    those of the data set; where there are none, others serve as fixed feature maps, and
-    `described` says whose they are. `folder` is searched before the bundle.
+    `part` "test" is for reported figures. "validation" is for making choices: then one half of
+    that part replaces the test data and the other gives the floor. The classifiers are those of
+    the data set; if it has none, others are used as fixed feature maps, and `described` names the
+    data they were trained on. `folder` is searched before the bundle.
     """
 
     def __init__(self, data: DataSet, folder: Path = BUNDLE, part: str = "test") -> None:
@@ -103,7 +104,7 @@ class Reference:
 
     @classmethod
     def of(cls, source: str, folder: Path = BUNDLE, part: str = "test") -> "Reference":
-        """What `--data` means, by name or folder."""
+        """The reference for a data set given by name or folder, as in `--data`."""
         return cls(open_data(source), folder, part)
 
     @cached_property
@@ -115,19 +116,19 @@ class Reference:
 
     @cached_property
     def unseen(self) -> Tensor:
-        """Where the floor is drawn from, on level 32."""
+        """The images from which the floor is drawn, on level 32."""
         held = self.data.fields("validation", LEVEL)
         return held if self.part == "test" else held[1::2]
 
     @cached_property
     def test_labels(self) -> Tensor:
-        """Their classes; all 0 where the data have none."""
+        """The classes of `test`; all 0 if the data have none."""
         held = self._labels(self.part)
         return held[:TESTED] if self.part == "test" else held[::2]
 
     @cached_property
     def unseen_labels(self) -> Tensor:
-        """Their classes; all 0 where the data have none."""
+        """The classes of `unseen`; all 0 if the data have none."""
         held = self._labels("validation")
         return held if self.part == "test" else held[1::2]
 
@@ -137,12 +138,12 @@ class Reference:
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The parts that a network may have been trained on, without the one compared with."""
+        """The parts that a network may have been trained on, except the part compared with."""
         return ("train", "validation") if self.part == "test" else ("train",)
 
     @cached_property
     def training(self) -> Tensor:
-        """All images of those parts, on level 32: none of them may come back as a sample."""
+        """All images of the parts `trained`, on level 32: samples should not reproduce them."""
         return torch.cat([self.data.fields(part, LEVEL) for part in self.trained])
 
     def _level(self, limit: int) -> Level:
@@ -176,7 +177,7 @@ class Reference:
         }
 
     def draws(self, count: int) -> list[Tensor]:
-        """Which unseen images stand in the samples' place; too large a count raises."""
+        """Indices of the unseen images of each draw for the floor; too large a count raises."""
         return matched_draws(self.unseen_labels, self.test_labels, count, DRAWS)
 
     def _floor(self, limit: int, count: int) -> list[dict[str, float]]:

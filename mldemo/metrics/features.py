@@ -1,4 +1,4 @@
-"""Two samples compared through vectors (n, d): Fréchet distance, precision and recall, Vendi."""
+"""Metrics of feature vectors (n, d): Fréchet distance, precision and recall, Vendi score."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ NEIGHBOURS = 3
 
 
 def check_samples(*samples: Tensor) -> None:
-    """Raise `ValueError` unless all are finite, (n ≥ 2, ...) and alike but for n."""
+    """Raise `ValueError` unless all are finite, (n ≥ 2, ...), and of equal shape but for n."""
     for x in samples:
         if x.ndim < 2 or len(x) < 2 or x.shape[1:] != samples[0].shape[1:]:
             shapes = " and ".join(str(tuple(s.shape)) for s in samples)
@@ -34,7 +34,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 
 
 def coverage(points: Tensor, support: Tensor, neighbours: int = NEIGHBOURS) -> float:
-    """The share of points (n, d) in the support's balls, whose radii reach the k-th neighbour.
+    """The share of points (n, d) no farther from a support point than its k-th neighbour.
 
     With generated points and real support this is precision, the other way round recall
     (arXiv 1904.06991, equation 1). The support needs more than k points.

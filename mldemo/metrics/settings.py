@@ -28,5 +28,5 @@ class Settings:
             raise ValueError(f"count must be {bounds} to evaluate, got {self.count}")
 
     def request(self, **more: Any) -> Request:
-        """The samples as a request to the pipeline."""
+        """The request to the pipeline that draws the samples."""
         return Request(**asdict(self), **more)

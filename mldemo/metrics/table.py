@@ -8,7 +8,7 @@ Column = tuple[int, int]  # resolution, count
 
 
 def table(rows: list[Record]) -> str:
-    """For every data set the protocol, a summary and the details; the last of equal rows counts.
+    """Per data set the protocol, a summary and details; of rows with equal settings, the last.
 
     The summary has a row per checkpoint, prior and guidance and a column per level, in italics
     where the checkpoint was never trained, and the floor as a row of its own. It shows the FID
@@ -24,7 +24,7 @@ def table(rows: list[Record]) -> str:
 
 
 def _line(row: Record) -> tuple[str, str, str, int, str]:
-    """What a row of the summary stands for."""
+    """The settings that identify a row of the summary."""
     guidance = f"{row['guidance']:g}"
     return (row["checkpoint"], row["prior"], guidance, row["steps"], row["sampler"])
 
@@ -65,7 +65,7 @@ def _spread(row: Record, key: str, digits: int) -> str:
 
 
 def _details(rows: list[Record]) -> str:
-    """A row per record: both feature maps with their floors, and what FID does not say."""
+    """A row per record: FID by both feature maps and the other metrics, with their floors."""
     titles = ["checkpoint", "prior", "guidance", "level", "FID", "floor", "second map", "floor"]
     titles += ["precision", "floor", "recall", "floor", "Vendi", "floor", "nearest"]
     cells = []

@@ -1,7 +1,7 @@
-"""Many checkpoints on many levels: one record each, in one file.
+"""Evaluations of many checkpoints on many levels: one record each, in one file.
 
 A file holds a list of records. A record is current as long as checkpoint, settings, data and
-classifiers are the same, the files by their sha256; it is then kept, else measured anew.
+classifiers are the same, where files are compared by sha256; other records are measured again.
 """
 
 import json
@@ -26,13 +26,13 @@ from mldemo.store.manifest import (
 
 CHUNK = 50  # images computed at once; a sample does not depend on it
 Record = dict[str, Any]
-MANIFEST = ("fid", "fid_second", "energy_distance", "precision", "recall")  # what it keeps
+MANIFEST = ("fid", "fid_second", "energy_distance", "precision", "recall")  # metrics in it
 
 
 def identity(
     checkpoint: str, settings: Settings, reference: Reference, folder: Path = BUNDLE
 ) -> Record:
-    """What a record says of its origin; two with equal identities would be equal."""
+    """The part of a record that describes its origin; equal origins give equal records."""
     entry = manifest_entry(checkpoint, folder)
     origin = {"checkpoint": checkpoint, "sha256": entry["sha256"]}
     trained = {"trained_on": entry.get("data"), "levels": entry.get("levels", [])}
@@ -46,7 +46,7 @@ def evaluate(
     device: torch.device | str = "cpu",
     folder: Path = BUNDLE,
 ) -> Iterator[int | Record]:
-    """Sample and measure: yields how many samples are done, and at last the record."""
+    """Sample and measure: yields the number of samples done so far, and finally the record."""
     reference.draws(settings.count)  # raises if there are too few
     record = identity(checkpoint, settings, reference, folder)
     run = prepare(settings.request(checkpoint=checkpoint), device, folder)
@@ -59,7 +59,7 @@ def evaluate(
 
 
 class Records:
-    """The records of a file, or of none; `add` writes the file anew in one move."""
+    """The records of a file, or of none; `add` replaces the file atomically."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path, self.rows = path, []
@@ -77,7 +77,7 @@ class Records:
         return next((row for row in self.rows if wanted.items() <= row.items()), None)
 
     def of_files(self, folder: Path) -> list[Record]:
-        """Those whose checkpoint is the one in the folder: by manifest, prior, level, guidance."""
+        """Records of the folder's checkpoints, ordered by manifest, prior, level and guidance."""
         files = read_manifest(folder)["files"]
         order = {name: place for place, name in enumerate(files)}
 
@@ -92,7 +92,7 @@ class Records:
         return sorted(filter(current, self.rows), key=rank)
 
     def add(self, record: Record) -> None:
-        """Add a record; it takes the place of what the same settings gave for older files."""
+        """Add a record; it replaces one with the same settings for an older file."""
         place = ("checkpoint", "data", "part", *Settings.__dataclass_fields__)
         same = [all(row.get(k) == record[k] for k in place) for row in self.rows]
         if True in same:
@@ -112,7 +112,7 @@ def priors_of(checkpoint: str, folder: Path = BUNDLE) -> list[str]:
 
 
 def write_metrics(folder: Path, rows: list[Record]) -> None:
-    """Enter the headline figures of records into the manifest, in one move.
+    """Enter the headline figures of records into the manifest, atomically.
 
     A record of another file than the manifest's raises `ValueError`.
     """

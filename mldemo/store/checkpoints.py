@@ -2,7 +2,7 @@
 
 A file holds the averaged weights, the data's mean and radial spectrum, and under the metadata key
 "mldemo" a JSON record: network, prior with every parameter, schedule, levels and steps trained,
-seed, versions. The file is found by way of its folder's manifest (`mldemo.store.manifest`), and
+seed, versions. Files are found through the manifest of their folder (`mldemo.store.manifest`), and
 nothing is ever unpickled.
 """
 
@@ -69,9 +69,9 @@ class Checkpoint:
 def open_tensors(
     raw: bytes, source: str, key: str = "mldemo"
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors of a safetensors file's bytes and the JSON record under a key of its metadata.
+    """Tensors in the bytes of a safetensors file, and the JSON record under a key of its metadata.
 
-    Bytes of anything else raise `CheckpointError`.
+    Any other bytes raise `CheckpointError`.
     """
     try:
         tensors = load(raw)
@@ -88,7 +88,7 @@ def open_tensors(
 
 
 def parse(raw: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (float32, finite) and record of a checkpoint's bytes, or those of its kind."""
+    """Tensors (float32, finite) and record in the bytes of a checkpoint or a file like it."""
     tensors, record = open_tensors(raw, source)
     if record.get("format") != FORMAT:
         raise CheckpointError(
@@ -103,7 +103,7 @@ def parse(raw: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def assemble(
     name: str, tensors: dict[str, Tensor], record: dict[str, Any], source: str = "bundle"
 ) -> Checkpoint:
-    """Build the network of a record and fill it; missing, extra or misshapen tensors raise.
+    """Build the network of a record with its weights; missing, extra or misshapen tensors raise.
 
     The record is first checked against the tensors without allocating anything, so memory is
     bounded by the size of the file, whatever the record says.
@@ -166,7 +166,8 @@ def load_checkpoint(
 def load_statistics(name: str, folder: Path = BUNDLE) -> tuple[Statistics, dict[str, Any]]:
     """The data's mean and spectrum, and the record, without building the network.
 
-    A whole copy in the folder is taken before the Hub is asked, since the page is built with it.
+    An intact copy in the folder takes precedence over the Hub, so that building the page does not
+    wait for a download.
     """
     entry = manifest_entry(name, folder)
     try:
@@ -189,8 +190,8 @@ def save_checkpoint(
 ) -> Path:
     """Write NAME.safetensors (weights in half precision) and enter it into the manifest.
 
-    The first checkpoint of a folder is its default; later levels of the same data and prior take
-    over from it.
+    The first checkpoint of a folder is its default; a later one with the same data, priors and
+    network replaces it as the default.
     """
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in tensors.items()}

@@ -1,4 +1,4 @@
-"""One family in two sizes: which checkpoint stands beside which, and which suits a device."""
+"""Checkpoints that differ only in the size of the network, and the one that suits a device."""
 
 from pathlib import Path
 
@@ -9,10 +9,11 @@ from mldemo.store.manifest import BUNDLE, checkpoint_names, prior_names, read_ma
 
 
 def counterparts(name: str, folder: Path = BUNDLE) -> dict[str, str]:
-    """The checkpoints that differ from one in the size of the network alone, itself too, by size.
+    """By size, the checkpoints that differ from this one only in the size of the network.
 
-    They were trained on the same data, with the same priors and on the same levels, for however
-    many steps. Of several in one size it is the first. Empty for a network of neither size.
+    They include the checkpoint itself. Data, priors and levels of training are the same, numbers
+    of steps may differ. Of several in one size it is the first. Empty for a network of neither
+    size.
     """
     files = read_manifest(folder)["files"]
 
@@ -35,7 +36,7 @@ def counterparts(name: str, folder: Path = BUNDLE) -> dict[str, str]:
 def suited(name: str, device: torch.device | str, folder: Path = BUNDLE) -> str:
     """A checkpoint in the size for a device: the large one on a GPU, the light one on a CPU.
 
-    Where there is no such counterpart it is the checkpoint itself.
+    The checkpoint itself if there is no such counterpart.
     """
     size = "light" if torch.device(device).type == "cpu" else "large"
     return counterparts(name, folder).get(size, name)

@@ -1,8 +1,8 @@
-"""Files from outside and files that appear whole; every failure names the path and the reason.
+"""Bounded reads and atomic writes of files; every failure names the path and the reason.
 
-Reading is bounded and takes regular files only, so a device, a FIFO or a file of terabytes is one
-sentence. Writing goes to a temporary file beside the destination, which is then moved there: a
-reader never sees half a file, and what a killed writer left is removed by the next one.
+Only regular files of bounded size are read; a device, a FIFO or a file of terabytes is refused.
+Writing goes to a temporary file beside the destination, which is then moved there: a reader never
+sees half a file, and a temporary file left by a killed writer is removed by the next one.
 """
 
 import json
@@ -23,8 +23,8 @@ try:
 except ImportError:  # Windows, where an open file cannot be removed anyway
     fcntl = None
 
-# Opening a FIFO without O_NONBLOCK waits for a writer, for ever if there is none; O_BINARY is
-# Windows' own.
+# Opening a FIFO without O_NONBLOCK waits for a writer, for ever if there is none; O_BINARY exists
+# on Windows only.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 LARGEST_TEXT = 64 * 2**20
 
@@ -62,7 +62,7 @@ def read_bounded(path: Path, largest: int) -> bytes:
 
 
 def parse_json(text: bytes | str, source: object) -> Any:
-    """A JSON value; NaN and infinities, which are none, and deep nesting are refused as well."""
+    """Parse JSON; NaN and infinities, which it lacks, and deep nesting raise `FileError` too."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
@@ -91,8 +91,8 @@ def write_whole(path: Path, write: Callable[[BufferedRandom], object]) -> None:
     """Let `write` fill a file beside `path`, then move it there; a failure leaves nothing."""
     with explained(path, "written"):
         _remove_abandoned(path)
-        # numpy fills a BufferedWriter behind Python's back and then cannot say why it failed,
-        # hence a file that can be read as well.
+        # numpy bypasses a BufferedWriter, writing to its descriptor, and then cannot say why it
+        # failed; it does not bypass a file that can also be read.
         part, file = _open_part(path)
         try:
             with file:
@@ -127,12 +127,12 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def write_bytes(path: Path, raw: bytes) -> None:
-    """Replace a file in one move."""
+    """Replace a file atomically."""
     write_whole(path, lambda file: file.write(raw))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """A value as indented JSON."""
+    """Write a value as indented JSON."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
@@ -144,10 +144,10 @@ def append_line(path: Path, text: str) -> None:
 
 @contextmanager
 def locked(path: Path, owner: str, seconds: float = 0.0) -> Iterator[None]:
-    """Hold PATH.lock; if another process does so for longer than `seconds`, `FileError`.
+    """Hold PATH.lock; `FileError` if another process still holds it after `seconds`.
 
-    The lock ends with the process, however it ends; the empty file stays. `owner` says in the
-    message who holds it.
+    The lock ends with the process, however it ends; the empty file stays. `owner` says who holds
+    it, for the message.
     """
     lock = FileLock(f"{path}.lock", timeout=seconds)
     with explained(path, "locked"):

@@ -1,4 +1,4 @@
-"""Files from the Hugging Face Hub within a deadline, or the reason why there is none.
+"""Files from the Hugging Face Hub within a deadline, or the reason why there are none.
 
 The client checks sizes and nothing else, retries for minutes, and returns whatever its cache
 holds. Every download therefore runs in a thread that is abandoned after a deadline, the
@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
-SECONDS = 8.0  # for the Hub; the rest of ten seconds is for reading and hashing what is here
+SECONDS = 8.0  # for the Hub; the rest of ten seconds is for reading and hashing local files
 PAUSE = 300.0
 ANSWER_SECONDS = 3.0
 CLIENT_SETTINGS = {  # the client reads them when it is imported
@@ -43,12 +43,12 @@ _paused: dict[str, tuple[float, str]] = {}  # repo: until when, and why
 
 
 class HubError(ValueError):
-    """The Hub did not give what was asked for; the message is one sentence that says why."""
+    """A request to the Hub failed; the message says why in one sentence."""
 
 
 @dataclass(frozen=True)
 class Pin:
-    """A repository at one revision: a full commit, or what `MLDEMO_HUB_REPO` says."""
+    """A repository at one revision: a full commit, or the one given by `MLDEMO_HUB_REPO`."""
 
     repo: str
     revision: str
@@ -78,18 +78,18 @@ def own_token() -> bool:
 
 
 def check_repo(repo: str, origin: str) -> str:
-    """The id of a repository; anything else raises `HubError`, which names its origin."""
+    """Return a repository id; anything else raises `HubError`, whose message names `origin`."""
     if not isinstance(repo, str) or not REPO_ID.fullmatch(repo) or len(repo) > 96:
         raise HubError(f"{origin} must look like OWNER/NAME, got {str(repo)[:100]!r}")
     return repo
 
 
 def pinned(manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Pin | None:
-    """The repository and revision that hold a file, by its entry or else its manifest, or None.
+    """The repository and revision of a file, given by its entry or else its manifest, or None.
 
-    The environment variable MLDEMO_HUB_REPO=OWNER/NAME[@REVISION] has the last word; empty, it
+    The environment variable MLDEMO_HUB_REPO=OWNER/NAME[@REVISION] takes precedence; empty, it
     turns the Hub off. Without a revision it means the manifest's, if that is the same repository,
-    else "main": safe as well, for the sha256 decides.
+    else "main", which is also safe because the sha256 is checked.
     """
     named = entry if "repo" in entry else manifest
     repo, revision = named.get("repo"), str(named.get("revision"))
@@ -108,7 +108,7 @@ def pinned(manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Pin | None:
 
 
 def cached(pin: Pin, file: str) -> Path:
-    """The path in the client's cache under that revision and name; its bytes are unverified."""
+    """The path of a file in the client's cache at that revision; its bytes are unverified."""
     client()
     from huggingface_hub import try_to_load_from_cache
 
@@ -131,9 +131,9 @@ def download(
 ) -> bytes:
     """Download a file into the client's cache, replacing what is there, and `accept` it.
 
-    `accept` verifies a path and returns its bytes, or raises. Ends within `seconds`, or raises
-    `HubError`; a download that is late goes on in the background, for the next call. One is made
-    at a time; others wait for it, or with `patient` False give up at once.
+    `accept` verifies a path and returns its bytes, or raises. Returns within `seconds` or raises
+    `HubError`; a late download continues in the background, for the next call. Downloads are made
+    one at a time; other calls wait, or give up at once if `patient` is False.
     """
     deadline = time.monotonic() + seconds
     _check_pause(pin)
@@ -166,7 +166,7 @@ def _check_pause(pin: Pin) -> None:
 
 
 def _download(pin: Pin, file: str, size: int, accept: Callable[[Path], bytes]) -> bytes:
-    """Ask once with a short limit, then let the client download; alone it retries for minutes.
+    """Ask once with a short limit, then let the client download: by itself it retries for minutes.
 
     The client returns what its cache holds, even if damaged; the download is then forced.
     """

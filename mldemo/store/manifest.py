@@ -1,7 +1,7 @@
-"""The manifest of a folder of checkpoints, and the files that it names: found whole, and written.
+"""The manifest of a folder of checkpoints; finding, verifying and writing the files it names.
 
 `manifest.json` gives the size and sha256 of each file, wherever it comes from: the cache of the
-Hugging Face client, the Hub, or the folder itself. Nothing is opened before both agree.
+Hugging Face client, the Hub, or the folder itself. Nothing is parsed before both agree.
 """
 
 import hashlib
@@ -29,11 +29,11 @@ from mldemo.store.files import (
 _PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED = _PACKAGE / "checkpoints"  # where `pip install` puts the bundle; else the repository's
 BUNDLE = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "checkpoints"
-UPDATE_SECONDS = 30.0  # an update of a manifest waits so long for another one
+UPDATE_SECONDS = 30.0  # how long an update of a manifest waits for another one
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged, or not what its manifest says."""
+    """A checkpoint is missing, damaged, or does not match its manifest."""
 
 
 def read_manifest(folder: Path = BUNDLE) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def prior_names(entry: dict[str, Any]) -> list[str]:
 
 
 def manifest_entry(name: str, folder: Path = BUNDLE) -> dict[str, Any]:
-    """What the manifest says of one file; an unknown name raises, listing the known ones."""
+    """The manifest entry of a file; an unknown name raises, listing the known ones."""
     files = read_manifest(folder)["files"]
     if name not in files:
         known = ", ".join(sorted(files)) or "none"
@@ -72,7 +72,7 @@ def manifest_entry(name: str, folder: Path = BUNDLE) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Found:
-    """The verified bytes of a file, its manifest entry, its source, and the failures before it."""
+    """The verified bytes of a file, its entry, its source, and why earlier sources failed."""
 
     raw: bytes
     entry: dict[str, Any]
@@ -81,9 +81,9 @@ class Found:
 
 
 def find(name: str, folder: Path = BUNDLE, seconds: float = hub.SECONDS) -> Found:
-    """Look for a file in the client's cache, on the Hub, in the folder: the first whole copy.
+    """The first intact copy of a file in the client's cache, on the Hub, or in the folder.
 
-    Whole means that size and sha256 are the manifest's. Cache and Hub are asked only where a
+    Intact means that size and sha256 match the manifest. Cache and Hub are asked only if a
     repository is configured (`hub.pinned`), the Hub for at most `seconds`. If every place fails,
     `CheckpointError` says what was tried and why it failed.
     """
@@ -113,7 +113,7 @@ def find(name: str, folder: Path = BUNDLE, seconds: float = hub.SECONDS) -> Foun
 
 
 def verified(path: Path, entry: dict[str, Any]) -> bytes:
-    """The bytes of a file, if its size and sha256 are those of its entry."""
+    """The bytes of a file; `CheckpointError` unless size and sha256 match its entry."""
     try:
         raw = read_bounded(path, schema.LARGEST_FILE)
     except FileError as error:
@@ -126,13 +126,13 @@ def verified(path: Path, entry: dict[str, Any]) -> bytes:
 
 
 def read_verified(name: str, folder: Path = BUNDLE) -> tuple[bytes, dict[str, Any]]:
-    """The bytes of a file whose size and sha256 are those of the manifest, and its entry."""
+    """The verified bytes of a file, wherever it is found, and its manifest entry."""
     found = find(name, folder)
     return found.raw, found.entry
 
 
 def manifest_or_new(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder, or that of an empty one."""
+    """The manifest of a folder, or an empty manifest if it has none."""
     exists = (folder / "manifest.json").exists()
     return read_manifest(folder) if exists else {"default": None, "files": {}}
 
@@ -146,7 +146,7 @@ def write_file(
     summary: dict[str, Any],
     default: bool = False,
 ) -> Path:
-    """Write a safetensors file and its manifest entry; each is replaced in one move."""
+    """Write a safetensors file and its manifest entry; each is replaced atomically."""
     make_folder(folder)
     path = folder / f"{name}.safetensors"
     raw = save(tensors, metadata)
@@ -155,7 +155,7 @@ def write_file(
         entry: dict[str, Any] = {"kind": kind, "file": path.name, "size": len(raw)}
         entry["sha256"] = hashlib.sha256(raw).hexdigest()
         if "repo" in manifest:
-            entry["repo"] = None  # the manifest's pin is of the file before
+            entry["repo"] = None  # the manifest pins the previous file
         manifest["files"][name] = entry | summary
         if default:
             manifest["default"] = name
@@ -164,9 +164,10 @@ def write_file(
 
 @contextmanager
 def manifest_update(folder: Path) -> Iterator[dict[str, Any]]:
-    """The manifest of a folder, to be changed in place; written in one move at the end.
+    """The manifest of a folder, to be changed in place and written atomically at the end.
 
-    Updates by several processes take turns, so none is lost; an exception inside writes nothing.
+    Updates by several processes take turns, so none is lost; after an exception inside the block
+    nothing is written.
     """
     path = folder / "manifest.json"
     with locked(path, "another process is changing it", UPDATE_SECONDS):

@@ -125,7 +125,7 @@ def _row(entry: dict[str, Any]) -> str:
 
 
 def contents(folder: Path, repo: str) -> dict[str, bytes]:
-    """What the repository will hold, by path: every verified file, manifest, pictures, card."""
+    """The files to upload, by path: every verified file, manifest, sample sheets, model card."""
     hub.check_repo(repo, "--repo")
     manifest = read_manifest(folder)
     if manifest["files"].get(manifest["default"], {}).get("kind") != "checkpoint":
@@ -181,7 +181,7 @@ def publish(folder: Path, repo: str, private: bool = False) -> str:
 
 
 def _unpinned(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest without any pin, its own or a file's."""
+    """The manifest without its own pin and those of its files."""
 
     def bare(record: dict[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in record.items() if k not in ("repo", "revision")}

@@ -1,7 +1,7 @@
-"""What manifests, records and training states must hold, checked before anything else is done.
+"""Schemas of manifests, records and training states, checked before anything else is done.
 
-A shape names the keys of an object, each with the values that it may take; other keys are free.
-The first thing that differs raises `FileError`, in one sentence that names where it is.
+A shape lists the keys of an object, each with the values that it may take; other keys are not
+checked. The first violation raises `FileError`, in one sentence that says where it is.
 """
 
 import math
@@ -18,7 +18,7 @@ LARGEST_OPTION = 4096  # of a network: widths, modes, grids, depths
 
 @dataclass(frozen=True)
 class Value:
-    """The values that a key may take, in words and as a test; `needed`: the key must be there."""
+    """The values that a key may take, in words and as a test; `needed`: it must be present."""
 
     words: str
     test: Callable[[Any], bool]
@@ -94,7 +94,7 @@ RECORD["schedule"] = Value("an object", lambda v: isinstance(v, dict))
 
 
 def check(value: Any, shape: Mapping[str, Value], source: object, place: str = "it") -> None:
-    """Compare a value read from `source` with a shape; `place` says where in it that is."""
+    """Check a value read from `source` against a shape; `place` is its position in the source."""
     if not isinstance(value, dict):
         raise FileError(f"{source} is damaged: {place} must be an object, got {_short(value)}")
     for key, allowed in shape.items():
@@ -109,7 +109,7 @@ def check(value: Any, shape: Mapping[str, Value], source: object, place: str = "
 
 
 def check_manifest(manifest: Any, source: object) -> None:
-    """A manifest: {"default": name, "files": {name: {kind, file, size, sha256, …}}}."""
+    """Check a manifest: {"default": name, "files": {name: {kind, file, size, sha256, …}}}."""
     check(manifest, MANIFEST, source)
     for name, entry in manifest["files"].items():
         place = f"the file {_short(name)}"

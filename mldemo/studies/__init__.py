@@ -1,1 +1,1 @@
-"""Studies: one file an experiment; each writes one JSON record that page and README read."""
+"""Studies: one module per experiment; each writes one JSON record, which the page shows."""

@@ -1,13 +1,13 @@
-"""How far a network, and each of its layers, is from one operator for every grid.
+"""The aliasing of a network and of its layers: how far each is from one operator for all grids.
 
 A layer is a family of maps u_N between fields on grids. If it were an operator U, discretised
-without aliasing, then P_N u_M(h) = u_N(h) for every h of H_N and every finer grid M. What is
-measured is the relative gap
+without aliasing, then P_N u_M(h) = u_N(h) for every h of H_N and every finer grid M. The relative
+gap is
 
     ‖P_N u_2N(h) - u_N(h)‖ / ‖P_N u_2N(h)‖,
 
-with h what the layer sees in the network at work on level N, projected on H_N: the aliasing error
-of F. Bartolucci et al., arXiv 2305.19913, with u_2N in the place of the operator U.
+where h is the input of the layer in a forward pass on level N, projected on H_N. This is the
+aliasing error of F. Bartolucci et al., arXiv 2305.19913, with u_2N in place of the operator U.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from mldemo.space.spectral import resample
 
 
 def layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The layers of a network by name, those of its lists one by one; not the embedding."""
+    """The layers of a network by name, with lists of layers flattened, without the embedding."""
     for name, child in network.named_children():
         if isinstance(child, nn.ModuleList):
             yield from ((f"{name}.{i}", layer) for i, layer in enumerate(child))
@@ -31,7 +31,7 @@ def layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def seen(modules: dict[str, nn.Module], call: Callable[[], Any]) -> dict[str, tuple[Tensor, ...]]:
-    """The arguments that modules get in a call, in order; those that get none are left out."""
+    """The arguments of modules in a call, in order; modules that are not called are left out."""
     found: dict[str, tuple[Tensor, ...]] = {}
 
     def keep(name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -48,7 +48,7 @@ def seen(modules: dict[str, nn.Module], call: Callable[[], Any]) -> dict[str, tu
 
 
 def gap(layer: nn.Module, h: Tensor, fine: int, *more: Tensor) -> float:
-    """The relative gap of a layer at h (B, C, n, n) when n points become `fine`."""
+    """The relative gap of a layer at h (B, C, n, n), from n to `fine` points per side."""
     with torch.no_grad():
         low, high = (layer(resample(h, side), *more) for side in (h.shape[-1], fine))
     low, high = (resample(y, low.shape[-1]) for y in (low, high))
@@ -61,9 +61,9 @@ def network_gap(network: nn.Module, x: Tensor, snr: Tensor) -> float:
 
 
 def layer_gaps(network: nn.Module, x: Tensor, snr: Tensor) -> dict[str, float]:
-    """The relative gap of every layer at what it sees of the fields (B, 2, N, N), from N to 2N.
+    """The relative gap of every layer at its input for fields (B, 2, N, N), from N to 2N.
 
-    A layer that works on a latent grid of fixed size sees the same at 2N, and has none.
+    A layer on a latent grid of fixed size works on the same grid at 2N, so its gap is 0.
     """
     found, fine = dict(layers(network)), 2 * x.shape[-1]
     low = seen(found, lambda: network(x, snr))

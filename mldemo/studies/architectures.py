@@ -1,14 +1,14 @@
-"""Which network learns best, on its level and off it, and which is best at edges?
+"""Which network learns best, on its training level and off it, and which is best at edges?
 
 An FNO, the U-shaped operator, a U-Net and a wavelet neural operator, of half a million weights
 each, are trained on 32 alone for the same CPU seconds, on digits and on two-phase media, whose
 edges are sharp. They are judged by E‖D(x_t, t) - x_0‖², the error of denoising unseen fields, on
-16, 32 and 64: as a whole, near edges and elsewhere. Near an edge is where a sign change of x_0 is
-at most 1/32 away along either axis, seen on the grid of 64 points, on which the errors of all
-levels are compared. The closed-form filter, which all four add to, is judged beside them.
+16, 32 and 64: as a whole, near edges and elsewhere. A point is near an edge if a sign change of
+x_0 is at most 1/32 away in the maximum norm, on the grid of 64 points per side, on which the
+errors of all levels are compared. The closed-form filter, which all four add to, is judged too.
 
-Aliasing is what a network's answer changes by when its band-limited input is sampled on twice as
-many points; that of every layer is measured on 32 (`aliasing`).
+Aliasing is the relative change of a network's output when its band-limited input is sampled on
+twice as many points per side; that of every layer is measured on 32 (`aliasing`).
 """
 
 from dataclasses import replace
@@ -64,9 +64,9 @@ def data_of(name: str, quick: bool) -> tuple[Tensor, Tensor]:
 
 
 def near_edges(fields: Tensor, distance: float = NEAR) -> Tensor:
-    """Where a sign change of fields (B, 1, N, N) is at most `distance` away along either axis.
+    """The points of fields (B, 1, N, N) within `distance` of a sign change, in the maximum norm.
 
-    A change lies between two neighbours on the torus, which are both at distance 0.
+    A sign change lies between two neighbours on the torus, both of which are at distance 0.
     """
     sign, found = fields > 0, torch.zeros_like(fields)
     for axis in (-2, -1):
@@ -86,7 +86,7 @@ def errors(denoiser: Denoiser, held_out: Tensor, level: int) -> dict[str, float]
 
 
 class Architectures(Study):
-    """Error on and off the level of training, near edges and elsewhere, and aliasing."""
+    """Error on and off the training level, near edges and elsewhere, and aliasing."""
 
     name: ClassVar[str] = "architectures"
     question: ClassVar[str] = "Which network learns best, and which is best at edges?"
@@ -165,7 +165,7 @@ class Architectures(Study):
     def rows(self, record: Record) -> list[Record]:
         """A row per data set, network and level: means and sample deviations over the seeds.
 
-        The aliasing of every layer is in the rows of the level of training.
+        The aliasing of every layer is in the rows of the training level.
         """
         cells = [c for c in values(record).values() if "network" in c]
         out: list[Record] = []
@@ -228,7 +228,7 @@ class Architectures(Study):
                     line(figure, panel, network, *columns)
             cells = [c for c in values(record).values() if c.get("network") == network]
             shares = _by_layer([c for c in cells if c["data"] == sharp])
-            # rounding, of layers that are exact, would stretch the axis
+            # the rounding errors of exact layers would stretch the axis
             inexact = {i: s for i, s in enumerate(shares.values(), 1) if s > 1e-5}
             if inexact:
                 line(figure, 4, network, list(inexact), list(inexact.values()))
@@ -249,7 +249,7 @@ def _below(row: Record, other: Record) -> bool:
 
 
 def _named(levels: dict[str, list[int]]) -> str:
-    """Networks with the levels where something holds of them; "none"."""
+    """The networks that have any levels, with these levels; "none" if there are none."""
     found = [f"{n} at {', '.join(map(str, where))}" for n, where in levels.items() if where]
     return "; ".join(found) or "none"
 

@@ -18,7 +18,7 @@ from mldemo.store.manifest import BUNDLE
 
 
 def _seconds(calls: list[Callable[[], object]], rounds: int) -> list[float]:
-    """Best time of each of several calls, taken in turn so that all meet the same machine."""
+    """Best time of each of several calls, taken in turn so that all share the machine's load."""
     best = [float("inf")] * len(calls)
     for call in calls:
         call()
@@ -60,9 +60,9 @@ def spectral_pair(channels: int = 32, modes: int = 8) -> tuple[torch.nn.Module, 
 def spectral(rounds: int = 20) -> Iterator[dict[str, Any]]:
     """Batch 16, 32 channels, |k|∞ ≤ 8, at 32, 64, 128: forward alone, then with backward.
 
-    Twice, each time in a process of its own: with glibc's habit of handing large blocks back to
-    the system at every free, and with `tune_process`, which keeps them and so spares neuralop's
-    many temporaries their page faults.
+    Measured twice, each time in a process of its own: with the default of glibc, which returns
+    large blocks to the system at every free, and with `tune_process`, which keeps them and so
+    saves the page faults of neuralop's many temporaries.
     """
     for keep in (False, True):
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
@@ -97,7 +97,7 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _gradients(layer: torch.nn.Module, x: Tensor) -> list[Tensor]:
-    """Gradients of Σ y² for the input and the weights."""
+    """Gradients of Σ y² with respect to the input and the weights."""
     x = x.clone().requires_grad_()
     return list(torch.autograd.grad(layer(x).square().sum(), (x, *layer.parameters())))
 
@@ -126,7 +126,7 @@ def _relative(a: Tensor, b: Tensor) -> float:
 
 
 def _settled(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """The call, and on a GPU the wait for what it has queued there."""
+    """The call, followed on a GPU by a wait for the kernels that it has queued."""
 
     def work() -> None:
         call()
@@ -137,7 +137,7 @@ def _settled(call: Callable[[], object], device: torch.device) -> Callable[[], o
 
 
 def _gemm_rate(device: torch.device) -> float:
-    """Floating-point operations per second of square products of side 1024: the roofline."""
+    """Floating-point operations per second of matrix products of size 1024: the roofline."""
     a = torch.randn(1024, 1024, generator=_generator(0)).to(device)
     (product,) = _seconds([_settled(partial(torch.matmul, a, a), device)], 10)
     return 2 * 1024**3 / product
@@ -166,11 +166,11 @@ def _kernels(call: Callable[[], object], device: torch.device) -> int | None:
 def training(device: torch.device, rounds: int = 30) -> Iterator[dict[str, Any]]:
     """A training step at N = 16 and 32, batch 128, against neuralop's FNO and the roofline.
 
-    Our FNO, as it is by default, and neuralop's of the same width, modes and depth take the same
-    step: forward, backward, AdamW. Neuralop's has no time, so ours does a little more. The
-    roofline of the shipped network is the time that square products of side 1024 take for as many
-    floating-point operations as its forward and backward pass counts. Kernels are those of its
-    step on a GPU.
+    Our default FNO and neuralop's with the same width, modes and depth take the same step:
+    forward, backward, AdamW. Neuralop's is not conditioned on time, so ours does a little more.
+    The roofline of the U-shaped operator is the time in which matrix products of size 1024 do as
+    many floating-point operations as its forward and backward pass. `ushaped_kernels` counts the
+    kernels of its step on a GPU.
     """
     from neuralop.models import FNO
 
@@ -212,7 +212,7 @@ def training(device: torch.device, rounds: int = 30) -> Iterator[dict[str, Any]]
 
 
 def _training_step(network: torch.nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
-    """Fused, as in `mldemo.training.optimizer`, where torch can do it: not for complex weights."""
+    """A step of AdamW, fused as in `mldemo.training.optimizer` unless weights are complex."""
     fused = not any(parameter.is_complex() for parameter in network.parameters())
     optimizer = torch.optim.AdamW(network.parameters(), fused=fused)
 
@@ -229,8 +229,8 @@ def sampling(
 ) -> Iterator[dict[str, Any]]:
     """Sixteen images, 20 network calls, the default checkpoint, at 16, 32, 64, 128.
 
-    Beside the seconds, how many times as long as the roofline's they are: square products of side
-    1024 with as many floating-point operations. Kernels are those of one network call on a GPU.
+    `times_roofline` is the ratio of the seconds to the roofline's: matrix products of size 1024
+    with as many floating-point operations. Kernels are counted for one network call on a GPU.
     """
     rate = _gemm_rate(device)
     for n in (16, 32, 64, 128):

@@ -1,4 +1,4 @@
-"""The app's speed as a visitor meets it: the real app, a real browser.
+"""The app's speed as a visitor experiences it: the real app, a real browser.
 
 A frame counts when it has arrived *and* has been drawn: the page writes the step that it has drawn
 into `data-step`, and a `MutationObserver` notes when.
@@ -46,9 +46,9 @@ def app(folder: Path = BUNDLE, rounds: int = 3) -> Iterator[dict[str, Any]]:
     seconds_to_motion: from the browser's request for the page to the second picture drawn.
     seconds_to_live_frame: from the click on Start to the first frame drawn, at 32².
     frames_per_second: of a live run at 32² and at 64², arrived and drawn, started by a click on
-        a page that is there; and of the run before it, which a link starts while gradio builds
-        the page in the same browser.
-    requests_while_scrubbing: what the browser asks of the server while every step is visited.
+        a loaded page; and of the run before it, which a link starts while gradio builds the page
+        in the same browser.
+    requests_while_scrubbing: requests to the server while every step is visited.
 
     Errors: without app.py, Playwright or Chromium, a `ValueError` that says what is missing.
     """
@@ -75,7 +75,7 @@ class Served:
         return math.nan
 
     def core_seconds(self) -> float:
-        """Time of processors used so far; nan without a /proc."""
+        """CPU seconds used so far; nan without a /proc."""
         with suppress(OSError):
             fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -121,7 +121,7 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def _page() -> Iterator[Any]:
-    """A page of a Chromium without a window."""
+    """A page of a headless Chromium."""
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
@@ -171,7 +171,7 @@ def _seconds(page: Any, milliseconds: str) -> float:
 
 
 def _rate(page: Any) -> float:
-    """Frames a second between the first and the last that were drawn, skipped ones not counted."""
+    """Frames per second between the first and the last drawn; skipped ones are not counted."""
     live = "drawn.filter((d) => d[1] === 'live').map((d) => [d[3], d[0]])"
     times = page.evaluate(f"Object.values(Object.fromEntries({live}))")
     return round(1000 * (len(times) - 1) / (max(times) - min(times)), 1)

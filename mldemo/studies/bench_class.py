@@ -1,7 +1,7 @@
-"""A class at once: the real app on this machine, and as many visitors as sit in a room.
+"""Load test with a class of visitors: the real app on this machine, and visitors who come at once.
 
 Visitors are connections that read a default run of the tab Watch to its end, all started together;
-with several tries, so many such groups come one after the other.
+with several tries, one such group comes after the other.
 """
 
 import asyncio
@@ -29,15 +29,15 @@ def together(
     greedy: int = 0,
     tries: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """Serve the app on loopback and let `visitors` ask for a run in the same moment.
+    """Serve the app on loopback and let `visitors` ask for a run at the same moment.
 
-    equal: all of a try ask for the same run, else each for a seed of its own.
-    greedy: so many connections ask for the longest runs all the while, from 2 s before.
-    tries: how many times in turn; the figures are of all visitors together.
+    equal: all visitors of a try ask for the same run, else each for a seed of its own.
+    greedy: the number of connections that ask for the longest runs throughout, from 2 s before.
+    tries: the number of groups, in turn; the figures are over all visitors.
 
-    Rows: seconds to the first frame and to the end (median, p90, max), visitors served with every
-    frame, refused and lost; seconds of one core that the app used; resident memory of the app
-    before, at the end, and what is left of the difference after 3 s without any work.
+    Rows: seconds to the first frame and to the end (median, p90, max); visitors served with every
+    frame, refused and lost; CPU seconds that the app used; resident memory of the app in MB
+    before, after, and how much of the increase is left after 3 s without any work.
 
     Errors: numbers out of range, or no app to start, raise a `ValueError`.
     """
@@ -53,7 +53,7 @@ def together(
             [1000 * (1 + try_) + (0 if equal else i) for i in range(visitors)]
             for try_ in range(tries)
         ]
-        asyncio.run(visit_together(app.url, [[1]], 0))  # the network is loaded, caches are warm
+        asyncio.run(visit_together(app.url, [[1]], 0))  # load the network, warm the caches
         before, used = app.megabytes(), app.core_seconds()
         visits = asyncio.run(visit_together(app.url, groups, greedy))
         after, used = app.megabytes(), app.core_seconds() - used

@@ -9,8 +9,8 @@ Between levels N and 2N, three distances, each with one seed on both levels:
 - *reverse*: √E‖x_0(2N) - x_0(N)‖² of coupled runs, with the exact score of a Gaussian with the
   data's spectrum, and with the learned score.
 
-White noise has q_k = 1/N²: every coefficient halves from level to level while four times as many
-appear, and the distance does not fall at all.
+White noise has q_k = 1/N²: from level to level every √q_k halves while there are four times as
+many modes, and the distance does not decrease at all.
 """
 
 import math
@@ -108,7 +108,7 @@ class Convergence(Study):
             draws = [prior.draw(seed, indices, n, torch.float64) for n in levels]
             coupled.append([coupled_distance(a, b) for a, b in pairwise(draws)])
         theory = prior.exponent - 1 if isinstance(prior, Laplacian | Bessel) else None
-        # a filter of finite rank is reached exactly, and then every distance is 0
+        # a filter of finite rank is resolved exactly from some level on, where every distance is 0
         finite = [s if math.isfinite(s) else None for s in slopes(exact)]
         return {"exact": exact, "coupled": coupled, "slopes": finite, "theory": theory}
 

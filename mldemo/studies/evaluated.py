@@ -1,7 +1,7 @@
-"""The evaluations of the shipped checkpoints, read as a study's record is read.
+"""The evaluations of the shipped checkpoints, in the form of a study.
 
 `evaluate` measures them and keeps one row for each checkpoint, prior, level and guidance in
-`evaluation.json`. A row is of one file by its sha256: one of another file is not shown.
+`evaluation.json`. A row belongs to the file with its sha256; rows of other files are not shown.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ Record = dict[str, Any]
 
 
 class Evaluated:
-    """How good the samples of a bundle's checkpoints are, on digits and on the reported part."""
+    """The quality of samples of a bundle's checkpoints, against the test part of the digits."""
 
     name = "evaluation"
     question = "How good are the images of the shipped checkpoints?"
@@ -68,7 +68,7 @@ class Evaluated:
         return record | {"conclusion": self.conclusion(record)}
 
     def state(self, record: Record) -> str:
-        """Rows of other files are left out, so what is there is of these."""
+        """Always current, as rows of other files are left out."""
         return "of these files"
 
     def conclusion(self, record: Record) -> str:
@@ -119,7 +119,7 @@ class Evaluated:
     def figure(self, record: Record) -> "Figure":
         """FID against the level, a line per prior, the floor as a band; a panel per guidance.
 
-        Where there are several checkpoints, those that are not the default wait in the legend.
+        With several checkpoints, all but the default are hidden until chosen in the legend.
         """
         from mldemo.studies.figures import line, panels
 
@@ -155,7 +155,7 @@ def _columns(rows: list[Record], *names: str) -> list[list[float]]:
 
 
 def _band(figure: "Figure", panel: int, x: list[float], y: list[float], sd: list[float]) -> None:
-    """Mean ± standard deviation around the last line of the figure, of its name and colour."""
+    """Mean ± standard deviation around the last line of the figure, in its name and colour."""
     drawn: Any = figure.data
     last = drawn[-1]
     bounds = [v + s for v, s in zip(y, sd, strict=True)]

@@ -1,19 +1,21 @@
 """How does coarse-to-fine training fail, how does one see it, and what cures it?
 
-Each failure is one change to a sound run, 16 → 32 with the bessel prior, and has the same CPU
-seconds; the sound run is the cure of all but one.
+Each failure is one change to a sound run, 16 → 32 with the bessel prior, for the same CPU seconds;
+for all but one, the sound run is the cure.
 
-- *bad coarse start*: the coarse level was trained on images of twice the amplitude, as images are
-  when they are down-sampled with another norm than the noise (`arXiv 2303.04772`'s own code); its
-  weights then move on to the fine level. Cured by right data; beside it, the fine level alone.
+- *bad coarse start*: the coarse level is trained on images of twice the amplitude, which result
+  from down-sampling images with another normalisation than the noise (as in the code of
+  arXiv 2303.04772); training on the fine level starts from its weights. Cured by correct data;
+  for comparison, the fine level alone.
 - *too small a network*: a U-shaped operator of width 8 with a core of 16 channels.
 - *wrong rate*: a learning rate of 0.05 or 0.00005 in place of 0.002.
-- *badly chosen Q*: white noise, which is another one on every level; Matérn noise with s = 3, so
-  smooth that the data's high frequencies are never hidden; and the Laplacian whose mean is never
-  diffused, started from N(0, Q) as if it were. Cured by the start N(α_T m, α_T²Λ + σ_T²Q).
+- *badly chosen Q*: white noise, which differs from level to level; Matérn noise with s = 3, so
+  smooth that the data's high frequencies are never hidden; and the Laplacian, under which the mean
+  is never diffused, started from N(0, Q) as if it were. The last is cured by the start
+  N(α_T m, α_T²Λ + σ_T²Q).
 
-What is reported of each: the loss on both levels along the way, and at the end FID, precision,
-recall and the Vendi score of the samples. Losses compare under one Q only.
+Reported are the loss on both levels during training, and at the end FID, precision, recall and
+the Vendi score of the samples. Losses are comparable under the same Q only.
 """
 
 import math
@@ -49,7 +51,7 @@ TINY: dict[str, Any] = {"kind": "ushaped", "width": 8, "modes": 6, "core_widths"
 
 @dataclass(frozen=True)
 class Case:
-    """A change to the sound run: of the plan, of the prior, of the coarse data, of the start."""
+    """A change to the sound run: to its plan, prior, coarse data or start."""
 
     name: str
     failure: str
@@ -84,7 +86,7 @@ CASES = (
 
 
 class Failures(Study):
-    """Provoked failures, their traces and their cures."""
+    """Provoked failures, their symptoms and their cures."""
 
     name: ClassVar[str] = "failures"
     question: ClassVar[str] = "How does coarse-to-fine training fail, and how does one see it?"
@@ -147,7 +149,7 @@ class Failures(Study):
         every = max(1, run.plan.steps // asked["points"])
         while run.step < run.plan.steps:
             level = run.plan.resolution_of(run.step)
-            # a level's data are made of these when it is begun; mean and spectrum stay
+            # the first step on a level makes its data from these; mean and spectrum stay
             run.fields = case.amplitude * train if level == COARSE else train
             run.advance()
             spent += costs[level]
@@ -180,7 +182,7 @@ class Failures(Study):
         return out
 
     def conclusion(self, record: Record) -> str:
-        """Which cases are worse than the sound run, by what they show it."""
+        """The metrics by which each case differs from the sound run."""
         rows, said = self.rows(record), []
         sound = next(r for r in rows if r["failure"] == "none")
         for row in rows:
@@ -222,7 +224,7 @@ class Failures(Study):
         return figure
 
 
-SIGNS = (  # the loss first: it says nothing across priors
+SIGNS = (  # the loss first, to be left out where the prior differs
     ("loss", f"loss at {FINE}", 3),
     ("FID", "fid", 1),
     ("precision", "precision", 2),

@@ -6,7 +6,7 @@ from typing import Any
 from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
-# Okabe and Ito's colours, darkened until they can be read on white; the page has its own for dark
+# Okabe and Ito's colours, darkened to be legible on white; the page has its own for dark mode
 COLOURS = ("#0072b2", "#c24e00", "#00795a", "#9b3f7e")
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up")
@@ -38,7 +38,8 @@ def line(
 ) -> None:
     """Add a line to panel 1, 2, …; lines of one name look alike and share an entry of the legend.
 
-    `sd` are the half lengths of the error bars; what is not `shown` waits in the legend.
+    `sd` are the half lengths of the error bars; lines not `shown` are hidden until chosen in the
+    legend.
     """
     drawn: Any = figure.data
     known = list(dict.fromkeys(trace.name for trace in drawn))

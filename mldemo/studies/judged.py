@@ -1,4 +1,4 @@
-"""What studies of sample quality share: the judge, and which data a quick run is judged by."""
+"""Shared by studies of sample quality: the judge, and the data of a quick run."""
 
 from functools import lru_cache
 from typing import ClassVar
@@ -8,7 +8,7 @@ from mldemo.metrics.evaluation import Reference
 
 
 class FewMedia(TwoPhaseMaterial):
-    """A few of the random two-phase media: drawn by formula, a quick run needs no files."""
+    """A few of the random two-phase media: drawn by formula, so a quick run needs no files."""
 
     samples: ClassVar[dict[str, range]] = {
         part: range(drawn.start, drawn.start + 96)
@@ -23,5 +23,5 @@ def data_of(quick: bool) -> DataSet:
 
 @lru_cache(maxsize=2)
 def judge(quick: bool) -> Reference:
-    """The reported test images of `data_of`."""
+    """The reference for samples: the test part of `data_of`."""
     return Reference(data_of(quick))

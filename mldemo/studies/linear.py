@@ -38,8 +38,8 @@ HELD_OUT = 1000
 def best_linear(x: Tensor, train: Tensor, prior: Prior, alpha: float, sigma: float) -> Tensor:
     """The best linear denoiser, m + αC(α²C + σ²Q)⁻¹(x - αm), of x (B, 1, N, N).
 
-    m and C are mean and covariance of the fields `train`. Computed in the space where Q has
-    variance: the prior must have q_k > 0 on the whole level.
+    m and C are mean and covariance of the fields `train`. Computed on the range of Q, which must
+    be the whole level: q_k > 0.
     """
     n = train.shape[-1]
     points = train.double().reshape(len(train), -1)
@@ -113,7 +113,7 @@ class Linear(Study):
         return {key: [row[key] for row in rows] for key in rows[0]}
 
     def conclusion(self, record: Record) -> str:
-        """How much is linear, and what a larger weight does to the error."""
+        """How much of the error a linear denoiser removes, and what a larger weight does to it."""
         rows = self.rows(record)
         share = [r["full covariance"] / r["filter"] for r in rows]
         best = [r["best g"] for r in rows]

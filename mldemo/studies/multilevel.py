@@ -1,17 +1,17 @@
 """What does coarse-to-fine training save?
 
-Every strategy gets CPU seconds, spent level by level (`strategies`); what a step costs is measured
-once and turns seconds into steps (`trained`). Along the way the averaged weights are validated on
-every level and at each quarter of its time their samples are judged; at the end the error is told
-by bands of frequency. A strategy is compared with training on the finest level alone for as long:
+Every strategy gets CPU seconds, spent level by level (`strategies`); the cost of a step, measured
+once, turns seconds into steps (`trained`). Along the way the averaged weights are validated on
+every level, and their samples are judged after each quarter of the time; at the end the denoising
+error is given by frequency band. Compared with training on the finest level alone are:
 
-- which levels, which split of the time, the same in a half and a quarter of the time;
+- several sets of levels and splits of the time, one of them also with half and a quarter of it;
 - *rate carried*: the peak learning rate is the same on each level, else it halves;
 - *rehearsal*: every fourth step goes back to a coarser level;
 - *mixed*: from the start every second step on the finest level, the others on coarser ones;
-- *adaptive*: a slice of time is tried on the next level, which is kept once it lowers the
-  finest level's validation loss by more per second than the present one did. The learning rate
-  falls once, as a cosine over the whole time.
+- *adaptive*: slices of time are tried on the next level, which is kept once it lowers the finest
+  level's validation loss by at least as much per second as the present one did. The learning rate
+  decays once, as a cosine over the whole time.
 """
 
 from dataclasses import asdict, replace
@@ -47,7 +47,7 @@ class Multilevel(Study):
     link: ClassVar[str] = "tab=watch&n=64&checkpoint=mnist-family-64"
 
     def inputs(self, quick: bool) -> Record:
-        """Strategies, seconds, data, the plan that they share."""
+        """Strategies, seconds, data, the options that all plans share."""
         return {
             "strategies": [asdict(strategy) for strategy in self._strategies(quick)],
             "seconds": {"64": SECONDS, "32": 0.4 if quick else SECONDS_AT_32},
@@ -62,7 +62,7 @@ class Multilevel(Study):
         return QUICK if quick else STRATEGIES
 
     def _base(self, quick: bool) -> dict[str, Any]:
-        """What every plan shares; its priors and levels come with the data."""
+        """The options that all plans share, without priors and levels."""
         small = {"batch": 4, "network": SMALL}
         return {"rehearsal": 0} | (small if quick else {"batch": 48})
 

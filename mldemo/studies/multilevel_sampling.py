@@ -1,11 +1,11 @@
 """What does it save to denoise high noise on a coarse level, and what does it cost?
 
-A run on level N starts on level N/2 and changes at a time (`Request.coarse_until`): the
-missing modes are drawn from their Gaussian law there. Two measurements for every time:
+A run on level N starts on level N/2 and changes level at some time (`Request.coarse_until`), when
+the missing modes are drawn from their Gaussian law. Two measurements for every such time:
 
 - *exact*: with the score of a Gaussian with the data's spectrum, the distance of the images from
-  those of the run that is fine throughout, in units of √tr Λ. In continuous time it is 0; what is
-  left is the step that a multistep method takes with order 1 after the change.
+  those of the run that is fine throughout, in units of √tr Λ. In continuous time it is 0; what
+  remains is due to the step of order 1 that a multistep method takes after the change.
 - *learned*: FID of the network's images and their CPU time, guidance 1.
 """
 
@@ -71,7 +71,7 @@ class MultilevelSampling(Study):
         exact = [prepare(replace(r, score="gaussian")) for r in (fine, request)]
         gap = coupled_distance(*(run.result(few).x0 for run in exact))
         run = prepare(request)
-        run.result(few)  # constants are made before the clock runs
+        run.result(few)  # computes constants before the clock starts
         parts, start = [], time.process_time()
         for first in range(0, asked["count"], CHUNK):
             indices = range(first, min(first + CHUNK, asked["count"]))

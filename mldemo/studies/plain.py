@@ -1,4 +1,4 @@
-"""A network as a denoiser with nothing in closed form, as in the paper (arXiv 2303.04772)."""
+"""A network as a denoiser without closed-form parts, as in the paper (arXiv 2303.04772)."""
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ class PlainDenoiser(Denoiser):
     """D(x, t) = (x - σ F(x, x, log(α²/σ²)))/α, where F predicts the noise η of x = αx_0 + ση.
 
     F is given the state in both of its channels and the time in place of every SNR, so it knows
-    neither the prior nor the data's spectrum. The loss is ‖F - η‖², the paper's weight. There is
-    no filter for `guidance` to weigh F's part by.
+    neither the prior nor the data's spectrum. The loss is ‖F - η‖², weighted as in the paper.
+    `guidance` has no effect, as there is no filter.
     """
 
     def _noise(self, x: Tensor, time: Tensor) -> Tensor:

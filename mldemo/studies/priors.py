@@ -1,17 +1,17 @@
 """Which noise makes the best images, and why did the inverse Laplacian fail in the paper?
 
-A network per prior, 16 → 32 for the same CPU seconds: the Laplacian beside the FNO prior first
-(the paper's experiment 2), then all six, then Matérn noise by its exponent s. Judged by quality,
-diversity and spectrum.
+One network per prior is trained 16 → 32 for the same CPU seconds: first the Laplacian and the FNO
+prior (the paper's experiment 2), then all six, then Matérn noise for several exponents s. Samples
+are judged by quality, diversity and spectrum.
 
-What is special about the Laplacian in the paper is tried one at a time, s = 1.1:
+What is special about the paper's Laplacian is tested one change at a time, s = 1.1:
 
-- *start N(0, Q)*: the reverse process starts as if the data were forgotten; the mean, q_0 = 0, is
-  then never generated. The same networks as *laplacian*, which start from
+- *start N(0, Q)*: the reverse process starts as if the data were forgotten; the mean, where
+  q_0 = 0, is then never generated. Uses the networks of *laplacian*, which starts from
   N(α_T m, α_T²Λ + σ_T²Q).
-- *scale*: a trace four times as large or as small as that of the data.
-- *factor N missing*: on the finer level the noise has a quarter of its variance, as where N is
-  left out of N · ifft2(√q ⊙ fft2(ξ)) while q stays.
+- *scale*: a trace four times that of the data, or a quarter of it.
+- *factor N missing*: on the finer level the noise has a quarter of its variance, as when N is
+  left out of N · ifft2(√q ⊙ fft2(ξ)) with q unchanged.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ EXPONENTS = (1.05, 1.1, 1.5, 2.0, 3.0)
 
 @dataclass(frozen=True)
 class Case:
-    """A prior on the coarse level and, if it is another, on the fine one."""
+    """A prior on the coarse level and, if different, another on the fine one."""
 
     name: str
     prior: Callable[[Tensor], Prior]
@@ -86,7 +86,7 @@ KEYS = (
 
 
 class Priors(Study):
-    """A network per prior, and the Laplacian's troubles one at a time."""
+    """A network per prior, and changes to the Laplacian one at a time."""
 
     name: ClassVar[str] = "priors"
     question: ClassVar[str] = "Which noise makes the best images, and why did the Laplacian fail?"

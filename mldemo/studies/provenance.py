@@ -31,12 +31,12 @@ def _imports(tree: ast.AST) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    # the package's own name brings its public names and is imported for its version only
+    # `mldemo` itself re-exports the public names and is imported for its version only
     return {name for name in found if name.startswith("mldemo.")}
 
 
 class _Computing(ast.NodeTransformer):
-    """Takes out what cannot change a result: docstrings, and what a study says of results."""
+    """Removes what cannot change a result: docstrings, and how a study presents it (`SAID`)."""
 
     def visit(self, node: ast.AST) -> ast.AST:
         node = self.generic_visit(node)
@@ -51,7 +51,7 @@ class _Computing(ast.NodeTransformer):
 
 
 def _name(node: ast.AST) -> str | None:
-    """What a statement defines, or a name itself."""
+    """The name that a statement defines or that a node is."""
     if isinstance(node, ast.AnnAssign):
         node = node.target
     return getattr(node, "id", None) or getattr(node, "name", None)
@@ -59,7 +59,7 @@ def _name(node: ast.AST) -> str | None:
 
 @lru_cache(maxsize=512)
 def _parsed(text: str) -> tuple[tuple[str, ...], str]:
-    """Which modules of this package a source text imports, and its code without the rest."""
+    """The modules of this package that a source text imports, and its code (`_Computing`)."""
     tree = _Computing().visit(ast.parse(text))
     return tuple(sorted(_imports(tree))), ast.dump(tree)
 
@@ -68,7 +68,7 @@ def _parsed(text: str) -> tuple[tuple[str, ...], str]:
 def code_hash(module: str) -> str:
     """A digest of a module and of every module of this package that it imports, transitively.
 
-    Comments, docstrings and layout do not count, nor what a study says of a finished record
+    Comments, docstrings and layout do not count, nor does the presentation of a finished record
     (`SAID`): a record stays current while the code that made it computes the same.
     """
     if find_spec(module) is None:
@@ -93,7 +93,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor and threads, as far as the system tells."""
+    """Processor, system and number of threads, as far as they are known."""
     import torch
 
     model = platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""What the records say: one line each in Markdown, tables as CSV, figures as HTML."""
+"""Reports of the records: one line each in Markdown, tables as CSV, figures as HTML."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ def records() -> Iterator[tuple[Study, Record]]:
 
 
 def finished(folder: Path = BUNDLE) -> Iterator[tuple[Study | Evaluated, Record]]:
-    """What supports a sentence: the evaluation of a folder's checkpoints, and finished records."""
+    """Records with a conclusion: the evaluation of a folder's checkpoints, finished studies."""
     evaluated = Evaluated(folder)
     if (record := evaluated.record()) is not None:
         yield evaluated, record

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 LEVELS = (16, 32, 64, 128)
 TIMES = (0.1, 0.3, 0.6)
-TWO_POINTS = ((1.5, 3.0), (1.5, 4.5))  # (s, a): Lip D grows with N, and does not
+TWO_POINTS = ((1.5, 3.0), (1.5, 4.5))  # (s, a): Lip D unbounded in N, then bounded
 IMAGES, ITERATIONS, STEPS = 4, 20, 100
 
 
@@ -55,7 +55,7 @@ def local_lipschitz(denoise: Denoise, x: Tensor, time: Tensor, iterations: int) 
     """The largest singular value of ∂D/∂x at each field of x (B, 1, N, N), shape (B,).
 
     Power iteration on JᵀJ: Jv from central differences of relative step 1e-2, Jᵀw by a backward
-    pass. It rises towards the value, so it is a lower bound.
+    pass. The iterates increase towards the value, so the result is a lower bound.
     """
     generator = torch.Generator().manual_seed(0)
     v = torch.randn(x.shape, generator=generator, dtype=x.dtype)
@@ -211,7 +211,7 @@ def _mean(rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _growth(cell: Record) -> float:
-    """Last level over first, at the time where it is largest; means over seeds."""
+    """The ratio of the last level to the first (means over seeds), at the time of the largest."""
     first = _mean([rows[0] for rows in cell["lipschitz"]])
     last = _mean([rows[-1] for rows in cell["lipschitz"]])
     return max(b / a for a, b in zip(first, last, strict=True))

@@ -1,12 +1,14 @@
-"""How far a sampler is from the truth after n steps, and what a coarser level costs.
+"""The error of a sampler after n steps, and the error of a coarser level.
 
 Three parts, all with exact scores:
 
 - *Gaussian data* (the digits' mean and spectrum): every sampler is affine, so the law that n steps
-  generate is known in closed form, W2² = ‖Δm‖² + Σ(√a - √b)². Against the data, and against the
-  sampler's own limit n → ∞, which takes out what the last denoising at t = 1e-3 leaves.
+  generate is known in closed form, and so is its distance W2² = ‖Δm‖² + Σ(√a - √b)² from the data
+  and from the sampler's own limit n → ∞. The latter excludes the error that the last denoising at
+  t = 1e-3 leaves.
 - *A mixture of digits*: the strong error ‖x_n - x_∞‖ on one path of the noise.
-- *Discretisation*: W2(η, η_N)² = Σ_{k ∉ H_N} q_k, for the priors with q_k ~ |k|^{-2s}: N^{-(s-1)}.
+- *Discretisation*: W2(η, η_N)² = Σ_{k ∉ H_N} q_k; for the priors with q_k ~ |k|^{-2s},
+  W2 ~ N^{-(s-1)}.
 """
 
 import math
@@ -52,10 +54,10 @@ def slope(errors: Sequence[float], numbers: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class GaussianProblem:
-    """Data N(m, Λ) on one level, the prior, and what every sampler makes of them.
+    """Data N(m, Λ) on one level and a prior: the law of every sampler is then known exactly.
 
-    `mean` is a field (1, 1, N, N), `spectrum` Λ_k (N, N//2 + 1), both float64. Only the start
-    N(α_T m, α_T²Λ + σ_T²q) and the sampler decide what comes out.
+    `mean` is a field (1, 1, N, N), `spectrum` Λ_k (N, N//2 + 1), both float64. Samplers start from
+    N(α_T m, α_T²Λ + σ_T²q).
     """
 
     mean: Tensor
@@ -78,15 +80,15 @@ class GaussianProblem:
         return Marginal.at(self.schedule, torch.tensor(t, dtype=torch.float64), data, noise)
 
     def start_variance(self) -> Tensor:
-        """v_k at T."""
+        """v_k = α²Λ_k + σ²q_k at T."""
         return self._at(END).variance.values[0, 0]
 
     def generated(self, sampler: str, steps: int) -> tuple[Tensor, Tensor]:
         """Mean (field) and variance per mode of what `steps` steps of the sampler return.
 
         A sampler is affine in every mode and in every increment of the noise, with coefficients
-        that depend on (Λ_k, q_k) alone. So it is run on one number for each such pair, in rows:
-        what becomes of the mean, of x_T, and of each increment by itself.
+        that depend on (Λ_k, q_k) alone. So it is run on one number for each such pair, in rows
+        that give the response to the mean, to x_T, and to each increment by itself.
         """
         pairs, which = torch.unique(
             torch.stack([self.spectrum, self.noise]).flatten(1), dim=1, return_inverse=True
@@ -102,9 +104,10 @@ class GaussianProblem:
         return field, unfold(gain**2) * self.start_variance() + unfold(added)
 
     def _run(self, sampler: str, steps: int, pairs: Tensor, kicks: int) -> tuple[Tensor, int]:
-        """The rows at the end, (2 + kicks, 1, 1, K), and how often noise was asked for.
+        """The rows at the end, (2 + kicks, 1, 1, K), and the number of increments used.
 
-        Row 0 has mean 1 and starts there, row 1 starts from 1, row 2 + j is hit by increment j.
+        Row 0 has data mean 1 and starts from α_T. The other rows have data mean 0: row 1 starts
+        from 1, row 2 + j starts from 0 and gets increment j alone.
         """
         spectrum, noise = pairs
         x = torch.zeros(2 + kicks, 1, 1, pairs.shape[1], dtype=torch.float64)
@@ -129,7 +132,7 @@ class GaussianProblem:
         return last, asked
 
     def limit_variance(self) -> Tensor:
-        """What n → ∞ steps leave: v_k at 1e-3, then the last denoising; the mean is m."""
+        """The variance for n → ∞: v_k at 1e-3 after the last denoising. The mean is then m."""
         model = self._at(FIRST)
         return (model.gain @ model.gain @ model.variance).values[0, 0]
 
@@ -171,7 +174,7 @@ def gaussian_curve(
 
 
 def bundled_mixture(folder: Path = BUNDLE, components: int = 10) -> MixtureDenoiser:
-    """Ten generated digits as means, half of the data's spectrum around each, level 32."""
+    """Gaussians on level 32 around generated digits, each with half of the data's spectrum."""
     statistics = default_statistics(folder)
     digits = prepare(Request(score="empirical"), folder=folder).denoise
     assert isinstance(digits, EmpiricalDenoiser)
@@ -186,9 +189,9 @@ def bundled_mixture(folder: Path = BUNDLE, components: int = 10) -> MixtureDenoi
 class StrongErrors:
     """The strong error ‖x_n - x_∞‖ of every sampler on one mixture, with coupled noise.
 
-    Every step count starts from the same N(0, Q) and, if it is stochastic, follows the same
-    Brownian path. x_∞ is the run with `finest` steps: its own for a stochastic sampler, that of
-    the second-order multistep for the deterministic ones, which share one flow.
+    Every run starts from the same draw of N(0, Q) and, if it is stochastic, follows the same
+    Brownian path. x_∞ is a run with `finest` steps: of the same sampler if it is stochastic, else
+    of the second-order multistep sampler, since the deterministic ones share one flow.
     """
 
     denoise: MixtureDenoiser
@@ -205,7 +208,7 @@ class StrongErrors:
         self._references: dict[str, Tensor] = {}
 
     def end(self, sampler: str, steps: int) -> Tensor:
-        """What `steps` steps make of the start."""
+        """The result of `steps` steps from the start."""
         path, prior = None, self.denoise.prior
         if SAMPLERS[sampler].stochastic:
             n = self._start.shape[-1]
@@ -219,8 +222,8 @@ class StrongErrors:
     ) -> Iterator[dict[str, Any]]:
         """One point per step count, relative to √(E‖x_∞‖²).
 
-        `error` is the median over the samples, `rms` the root mean square, which one sample that
-        ends at another digit dominates.
+        `error` is the median over the samples, `rms` the root mean square, which a single sample
+        that ends at another digit dominates.
         """
         finest = sampler if check_sampler(sampler).stochastic else Request.sampler
         if finest not in self._references:
@@ -245,8 +248,8 @@ def discretisation(prior: Prior, levels: Sequence[int] = GRIDS) -> list[float]:
 def seconds_per_run(sampler: str, folder: Path = BUNDLE) -> float:
     """CPU seconds of a default run, 20 steps at 32², of the default checkpoint: best of three.
 
-    CPU time, so that other work on the machine does not count; on one thread it is the time that
-    a visitor of an idle machine waits.
+    CPU time, so that other work on the machine does not count; with one thread it equals the
+    waiting time on an idle machine.
     """
     run = prepare(Request(sampler=sampler), folder=folder)
     best = math.inf
@@ -327,7 +330,7 @@ class Solvers(Study):
         return out
 
     def conclusion(self, record: Record) -> str:
-        """The measured slopes beside the orders."""
+        """The measured slopes beside the nominal orders."""
         cells, first = values(record), 40 if not record["quick"] else 10
         said = []
         for name, sampler in SAMPLERS.items():

@@ -1,9 +1,9 @@
-"""How a strategy of coarse-to-fine training spends its CPU seconds, level by level.
+"""Strategies of coarse-to-fine training: how CPU seconds are spent, level by level.
 
-A strategy is a share of the time for each level, and what differs in the plan. The shares are kept
-(`in_shares`) or only name the levels, which are left as training goes (`adaptive`): a slice of
-time is tried on the next level, which is kept once it lowers the finest level's validation loss by
-more per second than the present one did.
+A strategy gives each level a share of the time, and changes to the plan. Either the shares are
+kept (`in_shares`), or they only name the levels and training decides when to change level
+(`adaptive`): slices of time are tried on the next level, which is kept once it lowers the finest
+level's validation loss by at least as much per second as the present one did.
 """
 
 import dataclasses
@@ -18,12 +18,12 @@ from mldemo.studies.trained import validation_loss
 from mldemo.training.loop import Training
 from mldemo.training.plan import Plan
 
-SLICES = 16  # of the time, in each of which an adaptive strategy stays on one level
+SLICES = 16  # of the time; an adaptive strategy stays on one level in each
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """Shares of the CPU time by level, coarse to fine; `change` is what differs in the plan.
+    """Shares of the CPU time by level, coarse to fine; `change` overrides fields of the plan.
 
     part: the share of the study's seconds that it gets.
     """
@@ -36,7 +36,7 @@ class Strategy:
 
     @property
     def finest(self) -> int:
-        """The level that it is for."""
+        """The finest level."""
         return max(self.shares)
 
 
@@ -68,7 +68,7 @@ QUICK = (
 
 @dataclass(frozen=True)
 class Budgeted(Plan):
-    """A plan whose levels are appended as it goes: one warm-up, one fall over `seconds`.
+    """A plan with levels appended during training; the rate warms up and decays once in `seconds`.
 
     costs: CPU seconds of a step by level.
     """
@@ -77,7 +77,7 @@ class Budgeted(Plan):
     costs: tuple[tuple[int, float], ...] = ()
 
     def spent(self, step: int) -> float:
-        """CPU seconds of the steps before this one."""
+        """CPU seconds of the steps before `step`."""
         costs, total = dict(self.costs), 0.0
         for resolution, steps in self.levels:
             taken = min(step, steps)
@@ -85,7 +85,7 @@ class Budgeted(Plan):
         return total
 
     def rate(self, step: int) -> float:
-        """Warmed up over the first twentieth of the time, then down to 0.02 of the peak."""
+        """A warm-up in the first twentieth of the time, a cosine decay to 0.02 of the peak."""
         done = min(1.0, self.spent(step) / self.seconds)
         fall = 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done))
         return float(self.learning_rate * min(1.0, 20 * done + 0.01) * fall)
@@ -99,11 +99,11 @@ def in_shares(
     points: int,
     train: Tensor,
 ) -> Iterator[tuple[float, Training]]:
-    """Train by the shares of a strategy; the CPU seconds spent and the run, at `points` times."""
+    """Train by the shares of a strategy; yields CPU seconds spent and the run, `points` times."""
     levels = tuple(
         (n, max(1, round(seconds * share / costs[n]))) for n, share in strategy.shares.items()
     )
-    if plan.rehearsal:  # coarser steps are cheaper: as many as cost the same
+    if plan.rehearsal:  # rehearsal is cheaper: more steps at the same cost
         levels = at_equal_cost(replace(plan, levels=levels), costs, seconds)
     run = Training(replace(plan, levels=levels), train)
     spent, due = 0.0, 1
@@ -118,9 +118,9 @@ def in_shares(
 def at_equal_cost(
     plan: Plan, costs: dict[int, float], seconds: float
 ) -> tuple[tuple[int, int], ...]:
-    """The plan's levels with the steps of the last stretched until it costs `seconds`."""
+    """The plan's levels, with as many steps on the last as make the plan cost `seconds`."""
     *before, (finest, steps) = plan.levels
-    for _ in range(4):  # the cost is all but linear in the steps
+    for _ in range(4):  # the cost is nearly linear in the steps
         whole = replace(plan, levels=(*before, (finest, steps)))
         each = [costs[whole.resolution_of(step)] for step in range(whole.steps)]
         last = sum(each[-steps:])
@@ -136,7 +136,7 @@ def adaptive(
     train: Tensor,
     held_out: Tensor,
 ) -> Iterator[tuple[float, Training]]:
-    """Train on the coarsest level and leave each when the next one gains more per second."""
+    """Train from the coarsest level on, leaving each when the next one gains more per second."""
     levels = sorted(strategy.shares)
     steps = {n: max(1, round(seconds / SLICES / costs[n])) for n in levels}
     shared = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
@@ -144,7 +144,7 @@ def adaptive(
     budgeted = Budgeted(**shared, costs=tuple(costs.items()))
     run = Training(budgeted, train)
     loss = validation_loss(run, held_out, levels[-1])
-    present, at, gain = 0, 0, 0.0  # indices of levels: where it is, and where this slice is spent
+    present, at, gain = 0, 0, 0.0  # indices: the present level, that of this slice
     while True:
         before = budgeted.spent(run.step)
         while run.step < run.plan.steps:

@@ -1,9 +1,9 @@
-"""What a study is: a question, cells that are computed one by one, one JSON record, one figure.
+"""The base class of studies: a question, cells computed one by one, one JSON record, one figure.
 
-A record holds what was asked (`inputs`, seeds), what made it (command, code, versions, machine),
-what came out (`cells`, each with its CPU seconds) and the sentence that this supports. It is
-written after every cell, so a run that was stopped goes on with the next one. A record whose code
-is not today's is stale: its figures are those of other code.
+A record holds the settings (`inputs`, seeds), the provenance (command, code, versions, machine),
+the results (`cells`, each with its CPU seconds) and the conclusion that they support. It is
+written after every cell, so an interrupted run can resume with the next one. A record is stale
+if its code is not the current one.
 """
 
 import importlib
@@ -30,8 +30,8 @@ Record = dict[str, Any]
 class Study(ABC):
     """An experiment. A subclass in a module of `mldemo.studies` is found by its `name`.
 
-    `seeds` are the repetitions; fewer than three need a `why_fewer_seeds`. `link` is the query of
-    the page at a run that shows what the figure says.
+    `seeds` are the repetitions; fewer than three need a `why_fewer_seeds`. `link` is the query
+    that opens the page at a run that illustrates the figure.
     """
 
     name: ClassVar[str]
@@ -42,13 +42,13 @@ class Study(ABC):
 
     @abstractmethod
     def inputs(self, quick: bool) -> Record:
-        """Everything that decides the results beside the code and the seeds, as JSON types."""
+        """Everything that determines the results besides code and seeds, as JSON types."""
 
     @abstractmethod
     def cells(self, quick: bool) -> Cells:
-        """Pairs (name, compute), in order; `compute()` gives JSON types.
+        """Pairs (name, compute), in order; `compute()` returns JSON types.
 
-        Each `yield` returns the value of its cell, now or as it was kept, for what follows it.
+        Each `yield` returns the value of its cell, computed or kept, for use in later cells.
         """
 
     @abstractmethod
@@ -65,12 +65,12 @@ class Study(ABC):
 
     @property
     def code(self) -> str:
-        """The digest of the code that computes it."""
+        """The digest of the code that computes the study."""
         return code_hash(type(self).__module__)
 
     @property
     def record_path(self) -> Path:
-        """Where its shipped record lies."""
+        """The path of its shipped record."""
         return RECORDS / f"{self.name}.json"
 
     def run(
@@ -78,8 +78,9 @@ class Study(ABC):
     ) -> Iterator[tuple[str, float]]:
         """Compute all cells, yielding (name, CPU seconds) of each, and write the record to `out`.
 
-        With `resume` the cells of an unfinished record of the same code and inputs are kept; a
-        record of others raises `ValueError`. The file is replaced as a whole after every cell.
+        With `resume` the cells of an earlier record of the same code and inputs are kept; a record
+        of other code or inputs raises `ValueError`. The file is replaced atomically after every
+        cell.
         """
         out = out or self.record_path
         record = self._fresh(quick)

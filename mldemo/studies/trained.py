@@ -1,8 +1,8 @@
-"""What studies that train have in common: data, budgets in CPU seconds, validation, samples.
+"""Shared by studies that train: data, budgets in CPU seconds, validation, samples.
 
 A budget is given in CPU seconds and turned into steps by the cost of a step, which is measured
-once per study, plan by plan in turn; so a busy machine decides neither who gets how many steps nor
-where a point stands on the axis of a curve.
+once per study, with the plans taking turns; so the load of the machine affects neither the number
+of steps nor the position of a point on the axis of a curve.
 """
 
 from collections import deque
@@ -47,12 +47,12 @@ SMALL_OF: dict[str, dict[str, Any]] = {
 
 @lru_cache(maxsize=2)
 def fields(quick: bool) -> tuple[Tensor, Tensor]:
-    """Fields of `data_of` to train on and held-out ones, at 64."""
+    """Training and held-out fields of `data_of`, at 64."""
     return parts_of(data_of(quick), quick)
 
 
 def parts_of(source: DataSet, quick: bool) -> tuple[Tensor, Tensor]:
-    """Fields to train on and held-out fields, at 64."""
+    """Training and held-out fields of a data set, at 64."""
     counts = (48, 8) if quick else (TRAIN, HELD_OUT)
     parts = zip(("train", "validation"), counts, strict=True)
     train, held_out = (source.fields(part, first=count) for part, count in parts)
@@ -60,12 +60,12 @@ def parts_of(source: DataSet, quick: bool) -> tuple[Tensor, Tensor]:
 
 
 def prior_of(name: str, data: Tensor) -> Prior:
-    """The prior as it is by default for these fields."""
+    """The prior of this name with its defaults for these fields."""
     return Statistics.of(data).prior(name)
 
 
 def step_costs(plans: Mapping[str, Plan], data: Tensor, steps: int) -> dict[str, float]:
-    """CPU seconds of a step of each plan: the median over `steps` rounds, all plans in each."""
+    """CPU seconds of a step on the finest level of each plan: the median over `steps` rounds."""
     runs = {
         name: Training(replace(plan, levels=((max(n for n, _ in plan.levels), steps + 1),)), data)
         for name, plan in plans.items()
@@ -79,7 +79,7 @@ def step_costs(plans: Mapping[str, Plan], data: Tensor, steps: int) -> dict[str,
 
 
 def validation_loss(run: Training, held_out: Tensor, level: int) -> float:
-    """The loss of the averaged weights on a level, with noise and times that are fixed."""
+    """The loss of the averaged weights on a level, with fixed noise and times."""
     denoiser, (times, white) = run.averaged(), _fixed(len(held_out), level)
     clean = to_modes(resample(held_out, level))
     with torch.inference_mode():
@@ -88,7 +88,7 @@ def validation_loss(run: Training, held_out: Tensor, level: int) -> float:
 
 
 def band_errors(run: Training, held_out: Tensor, level: int) -> list[float]:
-    """E‖P_b(D(x_t, t) - x_0)‖² for each of `bands(level)`, with the same noise and times."""
+    """E‖P_b(D(x_t, t) - x_0)‖² for each of `bands(level)`, for x_t of `noised`."""
     gaps = to_modes(denoising_gaps(run.averaged(), held_out, level))
     power = multiplicity(level) * gaps.abs().double().square().mean((0, 1))
     r = radius(level)
@@ -118,13 +118,13 @@ def bands(level: int) -> list[tuple[float, float]]:
 
 @lru_cache(maxsize=16)
 def _fixed(count: int, level: int) -> tuple[Tensor, Tensor]:
-    """Times (count,) and unit modes that every run is validated with."""
+    """The times (count,) and unit modes with which every run is validated."""
     times = torch.from_numpy(training_times(count, np.random.default_rng(0)))
     return times, unit_modes(0, range(count), level)
 
 
 def samples(run: Training, resolution: int, count: int, seed: int) -> Tensor:
-    """Fields that the averaged weights draw in 20 calls, as trained, (count, 1, N, N)."""
+    """Samples (count, 1, N, N) of the averaged weights in 20 calls, without guidance (g = 1)."""
     denoiser = run.averaged()
     where = denoiser.prior, run.statistics, run.plan.schedule, seed
     starts = (initial_state(*where, part, resolution, device=run.device) for part in _parts(count))
@@ -132,7 +132,7 @@ def samples(run: Training, resolution: int, count: int, seed: int) -> Tensor:
 
 
 def from_noise(run: Training, resolution: int, count: int, seed: int) -> Tensor:
-    """Samples whose reverse process starts from N(0, Q), whatever α_T and the data are."""
+    """Samples of a reverse process that starts from N(0, Q) in place of the law at T."""
     denoiser = run.averaged()
     return _sampled(denoiser, (denoiser.prior.draw(seed, p, resolution) for p in _parts(count)))
 
@@ -142,14 +142,14 @@ def _parts(count: int) -> list[list[int]]:
 
 
 def _sampled(denoiser: Denoiser, starts: Iterable[Tensor]) -> Tensor:
-    """What becomes of x_T, (B, 1, N, N) each, in 20 calls of the default sampler."""
+    """Samples from starts x_T, (B, 1, N, N) each, in 20 calls of the default sampler."""
     with torch.inference_mode():
         runs = (deque(sample(denoiser, x, "dpmpp2m", 20, denoiser.schedule), 1) for x in starts)
         return torch.cat([last.x0.cpu() for (last,) in runs])
 
 
 def trained(plan: Plan, data: Tensor, denoising: type[Denoiser] = Denoiser) -> Training:
-    """A run at the end of its plan."""
+    """A run that is trained to the end of its plan."""
     run = Training(plan, data, denoising=denoising)
     for _ in run.run():
         pass
@@ -157,10 +157,10 @@ def trained(plan: Plan, data: Tensor, denoising: type[Denoiser] = Denoiser) -> T
 
 
 def evaluated(images: Tensor, quick: bool) -> dict[str, float]:
-    """What samples are judged by: FID by both maps, precision, recall, Vendi score, spectrum.
+    """FID by both maps, precision, recall, Vendi score, distances and spectrum of samples.
 
-    With the floor of unseen images for FID, recall and Vendi score. "octave, dB" is the samples'
-    power over the data's in the highest octave in which the data have any.
+    With the floor of unseen images for FID, recall and Vendi score. "octave, dB" is the power of
+    the samples relative to the data's in the highest octave where both have any.
     """
     found, floors = judge(quick).evaluate(images), ("fid", "recall", "vendi_features")
     names = *floors, "fid_second", "precision", "energy_distance", "sliced_wasserstein"

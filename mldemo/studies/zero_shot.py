@@ -1,15 +1,15 @@
 """Does a network work on levels where it was never trained?
 
 Every network is trained on 16 alone, for the same CPU seconds, and then judged on 16, 32, 64 and
-128. The paper's experiment 1 asks it of the FNO with the standard prior, whose noise is another
-one on every level: this is the *plain FNO*, which predicts the noise from the state and the time
-alone (`plain`). Beside it the bessel prior, whose noise is one function on all of them; and the
-FNO, the U-shaped operator and a U-Net, whose convolutions shrink with the grid, preconditioned by
-the closed-form filter, which knows every level: where such a network adds nothing it is the
-filter's images that are judged.
+128. The paper's experiment 1 does this for an FNO with the standard prior, whose noise differs
+from level to level: here the *plain FNO*, which predicts the noise from the state and the time
+alone (`plain`). It is compared with the bessel prior, whose noise is the same function on all
+levels, and with three networks that are preconditioned by the closed-form filter: the FNO, the
+U-shaped operator, and a U-Net, whose convolutions shrink with the grid. The filter is known on
+every level: where such a network adds nothing, the images that are judged are the filter's.
 
-Quality is judged on the frequencies of level 32 at most; the error of the spectrum, in decibel, is
-that of each level's own highest octave.
+Quality is judged on the frequencies of level 32 at most; the error of the spectrum, in decibels,
+is that of each level's own highest octave.
 """
 
 from dataclasses import replace
@@ -41,7 +41,7 @@ QUICK = {name: SMALL_OF[kind] for name, kind in KINDS.items()}
 
 
 class ZeroShot(Study):
-    """Quality by level of networks that were trained on one."""
+    """Quality by level of networks that were trained on a single one."""
 
     name: ClassVar[str] = "zero-shot"
     question: ClassVar[str] = "Does a network work on levels where it was never trained?"
@@ -107,7 +107,7 @@ class ZeroShot(Study):
         return out
 
     def conclusion(self, record: Record) -> str:
-        """How many times the FID grows from the level of training to the finest."""
+        """The FID on the training level and on the finest."""
         rows, said = self.rows(record), []
         finest = max(record["inputs"]["levels"])
         for network in record["inputs"]["networks"]:

@@ -1,1 +1,1 @@
-"""What to train and how: multilevel denoising score matching."""
+"""Multilevel denoising score matching: plan, loop, optimiser."""

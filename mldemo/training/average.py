@@ -1,4 +1,4 @@
-"""The exponential moving average of a network's weights, which is what is sampled from."""
+"""The exponential moving average of a network's weights, which is used for sampling."""
 
 from copy import deepcopy
 
@@ -7,11 +7,11 @@ from torch import nn
 
 
 class Average:
-    """a <- d a + (1 - d) w after each step, d = min(`decay`, (1 + n)/(10 + n)) when n were taken.
+    """a <- d a + (1 - d) w after each step, d = min(`decay`, (1 + n)/(10 + n)) after n others.
 
-    The decay warms up, so that a short run has an average of its own too; the first step replaces
-    the initial weights. `torch.optim.swa_utils.AveragedModel` counts the steps in a tensor and
-    would have to ask the device for n at every step.
+    The decay warms up, so that short runs are averaged too; the first step (d = 0) replaces the
+    initial weights. `torch.optim.swa_utils.AveragedModel` keeps n in a tensor, so that reading it
+    would synchronise with the device at every step.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -20,7 +20,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take in the weights of one more step."""
+        """Update the average with the weights after one more step."""
         n = self.steps
         decay = min(self.decay, (1 + n) / (10 + n)) if n else 0.0
         for average, weight in zip(self.module.parameters(), network.parameters(), strict=True):

@@ -1,8 +1,8 @@
-"""A family of priors, as what one network for all of them is trained on.
+"""A family of priors on which one network is trained.
 
-The named members, and around them variations: priors whose exponent, correlation length, cutoff or
-filter is drawn at random. A network that is conditioned on the signal-to-noise ratio of every
-shell learns to use it, and then serves priors that it has never met.
+It has named members and variations around them: priors whose exponent, correlation length, cutoff
+or filter is drawn at random. From these, a network that is conditioned on signal-to-noise ratios
+learns to denoise under priors that it was not trained with.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ from mldemo.space.priors import (
 )
 from mldemo.space.streams import Stream, generator
 
-MEMBERS_SHARE = 0.6  # of a batch, if there are variations; the first member counts twice
+MEMBERS_SHARE = 0.6  # of a batch, if there are variations; the first member has twice the weight
 
 
 def variation(index: int, seed: int, trace: float) -> Prior:
-    """The prior number `index` of an endless sequence: Matérn mostly, each kind now and then."""
+    """Prior `index` of a random sequence through all kinds in turn; three in seven are Matérn."""
     rng = generator(Stream.FAMILY, seed, index)
     lowest, highest = np.log([EXPONENT.low - 1, EXPONENT.high - 1])
     exponent = 1 + float(np.exp(rng.uniform(lowest, highest)))
@@ -47,7 +47,7 @@ def variation(index: int, seed: int, trace: float) -> Prior:
 
 @dataclass(frozen=True)
 class Family:
-    """Priors with the probability that a training sample meets each."""
+    """Priors, each with its probability of being used for a training sample."""
 
     priors: tuple[Prior, ...]
     weights: tuple[float, ...]

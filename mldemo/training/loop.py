@@ -1,11 +1,11 @@
-"""Multilevel training: denoising score matching, coarse to fine, resumable to the bit.
+"""Multilevel training: denoising score matching, coarse to fine, resumable bit for bit.
 
 One network is trained on H_16, then on H_32, then on H_64 (or whatever levels a plan names); the
 state after each level is a checkpoint of its own. Everything random in step i is a function of
-(seed, i), so a run that was killed goes on exactly as if it had not been.
+(seed, i), so a run that was killed resumes exactly.
 
 On several processes (`torchrun --nproc-per-node=2 -m mldemo train …`) each takes its share of the
-same global batch, so the loss curve is that of one process.
+same global batch, so the loss curve is the same as on one process.
 """
 
 import json
@@ -50,10 +50,10 @@ LARGEST_STATE = LARGEST_LOG = 4 * 2**30
 
 @dataclass(frozen=True)
 class Progress:
-    """One optimiser step on the way through `level`, taken at `resolution`.
+    """One optimiser step of the level `level`, taken at `resolution`.
 
-    The two differ when a coarser level is rehearsed. `loss` stays on the training's device, where
-    `float` would wait for it. `finished_level`, the index of the level, is set on its last step.
+    The two differ when a coarser level is rehearsed. `loss` stays on the training device, since
+    `float` would synchronise. `finished_level`, the index of the level, is set on its last step.
     """
 
     step: int
@@ -70,8 +70,8 @@ class Training:
     """A run in progress: the weights, their average, the optimiser, and the step reached.
 
     `seconds` is the time that its steps took by `clock`: the CPU time of the process, or
-    `time.thread_time` where other threads of the process compute something else. `denoising` says
-    what a network's answer means; a checkpoint holds one that is a `Denoiser`.
+    `time.thread_time` where other threads of the process compute something else. `denoising` makes
+    a denoiser of the network; checkpoints assume a `Denoiser`.
     """
 
     def __init__(
@@ -168,12 +168,12 @@ class Training:
         return Progress(*where, value, rate, self.seconds, done)
 
     def averaged(self, guidance: float = 1.0) -> Denoiser:
-        """The denoiser with the averaged weights, as they are now and will be."""
+        """The denoiser with the averaged weights, which it shares: further steps change it."""
         parts = self.average.module, self.denoiser.prior, self.statistics, self.plan.schedule
         return type(self.denoiser)(*parts, guidance).eval()
 
     def save(self, path: Path) -> None:
-        """Write all that `resume` needs; the file is replaced in one move or not at all."""
+        """Write everything that `resume` needs; the file is replaced atomically."""
         tensors = {f"network.{k}": v for k, v in self.denoiser.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.module.state_dict().items()}
         for i, state in self.optimizer.state_dict()["state"].items():
@@ -190,7 +190,7 @@ class Training:
         write_bytes(path, save(contiguous, {"training": json.dumps(record)}))
 
     def resume(self, path: Path) -> None:
-        """Go on from a file of `save`; a damaged one, or another plan's, raises `ValueError`."""
+        """Continue from a file of `save`; a damaged file or another plan raises `ValueError`."""
         try:
             raw = read_bounded(path, LARGEST_STATE)
             tensors, record = open_tensors(raw, str(path), "training")
@@ -224,7 +224,7 @@ class Training:
         self.step, self.seconds = record["step"], record["seconds"]
 
     def run(self, state: Path | None = None, save_every: int = 200) -> Iterator[Progress]:
-        """Train to the end of the plan, yielding after each step; the state is kept in `state`."""
+        """Train to the end of the plan, yielding each step; `state` is the file to save to."""
         while self.step < self.plan.steps:
             progress = self.advance()
             last = progress.finished_level is not None
@@ -234,7 +234,7 @@ class Training:
 
 
 class _Objective(nn.Module):
-    """The mean loss as a module, which is what DistributedDataParallel can wrap."""
+    """The mean loss as a module, so that DistributedDataParallel can wrap it."""
 
     def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()
@@ -255,7 +255,7 @@ def start_processes() -> None:
 class LossLog:
     """The loss curve as JSON lines, one per `every` steps, with the mean loss of those steps.
 
-    Steps that rehearse a coarser level are left out of the mean: losses there are of another size.
+    Steps that rehearse a coarser level are left out of the mean: losses there have another scale.
     A resumed run drops the lines beyond the step it resumes from, so no step appears twice.
     """
 
@@ -268,7 +268,7 @@ class LossLog:
         write_bytes(path, "".join(kept).encode())
 
     def add(self, progress: Progress) -> dict[str, Any] | None:
-        """Take one step's loss; when enough have come, write a line and return what it says."""
+        """Add the loss of a step; if a line is due, write it and return its contents."""
         if progress.resolution == progress.level:
             self._losses.append(progress.loss)
         due = progress.step % self.every == 0 or progress.finished_level is not None
@@ -287,7 +287,7 @@ class LossLog:
 
 
 def _logged(path: Path) -> list[dict[str, Any]]:
-    """The lines of a loss log without a last one that a kill cut short."""
+    """The lines of a loss log; a last line that a kill cut short is dropped."""
     texts, lines = read_bounded(path, LARGEST_LOG).splitlines(), []
     for i, text in enumerate(texts):
         try:
@@ -301,7 +301,7 @@ def _logged(path: Path) -> list[dict[str, Any]]:
 
 
 def export(run: Training, folder: Path, name: str, data: str) -> Path:
-    """Write the averaged weights of a run as a checkpoint, with all that its record needs."""
+    """Write the averaged weights of a run as a checkpoint with its record."""
     plan, left, levels = run.plan, run.step, []
     for resolution, steps in plan.levels:
         if left > 0:

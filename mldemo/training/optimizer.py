@@ -1,9 +1,9 @@
-"""The optimiser: Muon for the kernels of convolutions, AdamW for all else.
+"""The optimiser: Muon for the kernels of convolutions, AdamW for everything else.
 
 Muon (https://kellerjordan.github.io/posts/muon) orthogonalises the momentum of a weight matrix, so
-that every direction of it moves at the same speed.
-`torch.optim.Muon` does the same in bfloat16 and for matrices only; on a CPU without bfloat16
-products a step of it took 730 ms, more than the network.
+that its update has about the same size in every direction. `torch.optim.Muon` does the same in
+bfloat16 and for matrices only; on a CPU without bfloat16 products a step of it took 730 ms, longer
+than the network itself.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ SMALLEST_SIDE = 8  # thinner matrices have no directions worth balancing
 
 
 def orthogonalised(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """U Vᵀ of the singular value decomposition U S Vᵀ, roughly.
+    """Approximately U Vᵀ, for a matrix with singular value decomposition U S Vᵀ.
 
     The quintic Newton-Schulz iteration X <- PX, P = aI + bA + cA², A = XXᵀ, from X of norm 1. It
-    keeps U and V; of S, what is at least 0.003 of the norm ends in [0.68, 1.21], and what is
-    smaller grows by at most a⁵ = 485. All P commute with A, so the iteration runs on A alone, the
-    smaller matrix, A <- PAP, and X is multiplied once by their product: for a kernel of
-    128 x 1152 that is a third of the operations.
+    preserves U and V; singular values of at least 0.003 of the norm end in [0.68, 1.21], smaller
+    ones grow by at most a⁵ = 485. All P commute with A, so only the smaller matrix A is iterated,
+    A <- PAP, and X is multiplied once by the product of all P: for a kernel of 128 x 1152 that is
+    a third of the operations.
     """
     x = matrix / (matrix.norm() + 1e-7)
     wide = x if x.shape[0] <= x.shape[1] else x.T
@@ -52,7 +52,7 @@ class MuonAdamW(optim.Optimizer):
     M <- μM + (1-μ)G, W <- W - lr √max(1, rows/columns) · orthogonalised(μM + (1-μ)G).
     AdamW: arXiv 1711.05101.
 
-    `lr` is AdamW's learning rate, and Muon's is `SPEED` times as much; `set_rate` moves both.
+    `lr` is AdamW's learning rate, and Muon's is `SPEED` times as large; `set_rate` sets both.
     """
 
     def __init__(self, network: nn.Module, lr: float = 2e-3) -> None:
@@ -65,13 +65,13 @@ class MuonAdamW(optim.Optimizer):
         self.set_rate(lr)
 
     def set_rate(self, rate: float) -> None:
-        """Give every group its learning rate for a `rate` of AdamW."""
+        """Set the learning rate of every group from that of AdamW, `rate`."""
         for group in self.param_groups:
             group["lr"] = group["speed"] * rate
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move the parameters against their gradients; those without one stay."""
+        """Take one step; parameters without a gradient are left unchanged."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -83,7 +83,7 @@ class MuonAdamW(optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a state; each tensor takes its parameter's layout, as fused AdamW wants."""
+        """Load a state, each tensor in its parameter's memory layout, as fused AdamW requires."""
         super().load_state_dict(state_dict)
         for parameter, state in self.state.items():
             for name, value in state.items():
@@ -123,4 +123,4 @@ def _adamw_step(
         **{name: group[name] for name in ("lr", "weight_decay", "eps", "fused")},
         **{"beta1": first, "beta2": second, "amsgrad": False, "maximize": False},
     )
-    torch.autograd.graph.increment_version(moved)  # the fused kernel does not tell
+    torch.autograd.graph.increment_version(moved)  # the fused kernel does not do so

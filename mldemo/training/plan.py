@@ -1,4 +1,4 @@
-"""What to train: levels, steps, rates, and at which times of the diffusion."""
+"""What to train: levels, steps, learning rates, and the times of the diffusion."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +10,8 @@ from mldemo.space.priors import prior_from_dict
 from mldemo.space.spectral import check_resolution
 from mldemo.space.streams import check_seed
 
-# Where on the time axis the shape of a picture is decided; 70 % of the training times are drawn
-# from here alone.
+# The times at which the shape of a picture is decided: 70 % of the training times are drawn from
+# this interval alone.
 DECISIVE, SHARE = (0.03, 0.6), 0.7
 
 
@@ -20,13 +20,14 @@ class Plan:
     """What to train. Two equal plans on equal data give equal weights, bit for bit.
 
     `levels` are (resolution, steps) from coarse to fine; the peak learning rate is multiplied by
-    `carried` from one level to the next, and inside a level it warms up and falls as a cosine. On
-    a finer level every step number `rehearsal` is taken on a coarser one, so that nothing there is
-    forgotten (0: never). `priors` are served by one network; with `variations` it also meets as
-    many random priors around them (`families`). Of the training times `decisive` are drawn from
-    `DECISIVE` alone, the rest from everywhere; data are moved at random by `shift` at most in each
-    direction, where the torus has length 1 and a pixel of a digit 1/32. `parent` names the file,
-    by its sha256, whose weights training begins with in place of random ones.
+    `carried` from one level to the next, and within a level it warms up and decays as a cosine. On
+    a finer level every `rehearsal`-th step is taken on a coarser one, so that what was learned
+    there is not forgotten (0: never). One network is trained for all `priors`, and with
+    `variations` for as many random priors around them (`families`). A fraction `decisive` of the
+    training times is drawn from `DECISIVE` alone, the rest from all times. Data are shifted at
+    random by at most `shift` in each direction, on a torus of length 1 where a pixel of a digit is
+    1/32. `parent` is the sha256 of the file from whose weights training starts, None for random
+    weights.
     """
 
     priors: tuple[dict[str, Any], ...]
@@ -87,7 +88,7 @@ class Plan:
         raise ValueError(f"step {step} lies beyond the end of the plan")
 
     def resolution_of(self, step: int) -> int:
-        """Where a global step is taken: on its level, or on a coarser one to rehearse it."""
+        """The resolution of a global step: its level's, or a coarser one to rehearse it."""
         index, resolution, inside = self.level_of(step)
         if index and self.rehearsal and inside % self.rehearsal == self.rehearsal - 1:
             return self.levels[inside // self.rehearsal % index][0]

@@ -1,8 +1,8 @@
-"""A race: two trainings get the same CPU seconds, step by step, and are looked at on the way.
+"""A race: two training runs (lanes) with the same CPU time, evaluated along the way.
 
-Coarse to fine spends a half of its time on coarse levels, fine only all of it on the finest. Data,
-prior, network, first weights and seed are the same. Whoever has used less CPU time takes the next
-step, so at every moment the lanes have used the same to within one step.
+One trains coarse to fine and spends half of its time on coarse levels, the other trains on the
+finest level alone. Data, prior, network, initial weights and seed are the same. The lane that has
+used less CPU time takes the next step, so their times never differ by more than one step.
 """
 
 import time
@@ -23,27 +23,28 @@ from mldemo.training.loop import Training
 from mldemo.training.plan import Plan, training_times
 
 Clock = Callable[[], float]
-# What a minute of one core can teach: 0.36 M weights, averaged over some fifty steps. Twice the
-# width or batch, or twice the rate, had a larger error after equal seconds.
+# Chosen for a minute on one core: 0.36 M weights, averaged over some fifty steps. Doubling the
+# width, the batch or the rate gave a larger error in the same time.
 NETWORK: dict[str, Any] = {
     **{"kind": "ushaped", "width": 16, "modes": 6, "depth": 1},
     **{"core_grid": 16, "core_patch": 2, "core_widths": [32, 64]},
 }
-COARSE = 0.5  # of the CPU time that the coarser levels share
+COARSE = 0.5  # share of the CPU time for all coarser levels together
 BATCH, RATE, MEMORY = 32, 2e-3, 0.98
 VALIDATION, SAMPLES, SOLVER_STEPS = 64, 9, 10
-_AT_ONCE = 16  # unseen fields between two signs of life
-_ROUNDS = 5  # in which the cost of a step is measured
+_AT_ONCE = 16  # unseen fields evaluated between two yields
+_ROUNDS = 5  # of measuring the cost of a step
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What a lane has reached after `seconds` of its CPU time: mark `number` of the race.
+    """The state of a lane after `seconds` of its CPU time, at mark `number` of the race.
 
-    step, level: steps taken, and the level that the last one belonged to (N); pixels: of training
-    images seen, steps times batch times N². error: the loss of the averaged weights on unseen
-    fields of the finest level, with noise and times that are the same for all.
-    samples: fields (B, 1, N, N) that they draw from the same seed, by level N.
+    step, level: steps taken, and the level of the plan that the last one belonged to (N).
+    pixels: pixels of training images seen, batch times N² summed over the steps.
+    error: the loss of the averaged weights on unseen fields of the finest level, with the same
+        noise and times at every mark of both lanes.
+    samples: fields (B, 1, N, N) of the averaged weights, from the same seed, by level N.
     """
 
     number: int
@@ -57,7 +58,7 @@ class Mark:
 
 
 class Judge:
-    """Looks at networks with the same eyes: unseen fields, noise, times and a seed for samples.
+    """Evaluates networks on the same unseen fields, noise and times, and samples from one seed.
 
     unseen: fields (B, 1, M, M), M at least the finest of `levels`, on which samples are drawn.
     """
@@ -70,7 +71,7 @@ class Judge:
         self.times = torch.from_numpy(training_times(len(unseen), np.random.default_rng(0)))
 
     def look(self, run: Training) -> Generator[None, None, tuple[float, dict[int, Tensor]]]:
-        """Returns error and samples of the averaged weights; yields after each piece of work."""
+        """Return error and samples of the averaged weights; yields after each piece of work."""
         denoiser, drawn, losses = run.averaged(self.guidance), {}, []
         parts = (part.split(_AT_ONCE) for part in (self.clean, self.white, self.times))
         for clean, white, times in zip(*parts, strict=True):
@@ -87,7 +88,7 @@ class Judge:
 
 
 def shares(levels: Sequence[int]) -> tuple[dict[int, float], dict[int, float]]:
-    """The part of the CPU time that each level gets: coarse to fine, and fine only.
+    """Each level's share of the CPU time: coarse to fine, and on the finest level alone.
 
     Fewer than two levels raise `ValueError`.
     """
@@ -100,10 +101,10 @@ def shares(levels: Sequence[int]) -> tuple[dict[int, float], dict[int, float]]:
 def step_costs(
     plan: Plan, fields: Tensor, levels: Sequence[int], clock: Clock
 ) -> Generator[None, None, dict[int, float]]:
-    """Returns the seconds of one training step by level, by a clock; yields after each step.
+    """Return the seconds of a training step on each level, by a clock; yields after each step.
 
-    The median over a few rounds; the levels take turns, so that a busy moment of the machine does
-    not fall on one of them, and the first step of each is left out.
+    The median over a few rounds. The levels take turns, so that load on the machine affects all of
+    them alike; the first step of each is left out.
     """
     trials = {n: Training(replace(plan, levels=((n, _ROUNDS + 1),)), fields) for n in levels}
     taken: dict[int, list[float]] = {n: [] for n in levels}
@@ -118,9 +119,9 @@ def step_costs(
 
 
 def plans(base: Plan, seconds: float, costs: dict[int, float]) -> list[Plan]:
-    """The plans of both lanes: the steps that `seconds` buy at `costs`, seconds a step, by level.
+    """The plans of both lanes: the steps that fit into `seconds`, at `costs` per step by level.
 
-    On a finer level some steps go back to the coarser ones (`Plan.rehearsal`), and cost less.
+    Steps of a finer level that rehearse a coarser one (`Plan.rehearsal`) cost less.
     """
     made = []
     for parts in shares(list(costs)):
@@ -139,9 +140,9 @@ def race(
 ) -> Iterator[Mark | None]:
     """Train until each lane has used `seconds` by its clock, or is at the end of its plan.
 
-    Yields mark 0 of each lane, untrained, and then `marks` of them as the seconds go by; if a step
-    takes longer than that, a mark is left out, but never the last. Between marks yields None after
-    each step and each call of a network: whoever stops asking has stopped the race.
+    Yields mark 0 of each lane, untrained, and then `marks` of them at equal intervals of time; if
+    a step takes longer than an interval, a mark is skipped, but never the last. Between marks,
+    yields None after each step and each network call, so that the caller can stop at any time.
     """
     due = [0] * len(lanes)
     pixels = [0] * len(lanes)
@@ -170,7 +171,7 @@ def runs(
     seed: int = 0,
     clock: Clock = time.thread_time,
 ) -> Generator[None, None, list[Training]]:
-    """Returns both lanes, planned by what a step costs here; yields after each piece of work."""
+    """Return both lanes, planned by measured step costs; yields after each piece of work."""
     base = Plan(
         priors=(prior.to_dict(),),
         network=NETWORK,
