@@ -1,8 +1,8 @@
-"""IDX files, the format of MNIST, from a folder that people have.
+"""Reading of IDX files, the format of MNIST, from a user's folder.
 
 The images of a part are looked for under the usual names, gzipped or not, also in a folder `raw`
-as torchvision lays it out. Size and shape are checked before anything is read, so that a small
-file cannot ask for much memory.
+as torchvision lays it out. Size and shape are checked before the data are read, so that a small
+file cannot cause a large allocation.
 """
 
 import gzip
@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 
 LARGEST_BYTES = 2**28  # of an array: five times MNIST
-_PADDING = 2**16  # at most so many zeros or line ends may follow an array
-_ENTRIES = 1000  # of a folder are looked at to name a near match
+_PADDING = 2**16  # at most this many zero bytes or line ends may follow an array
+_ENTRIES = 1000  # of a folder; further ones are not searched
 
 
 def read_idx(path: Path) -> np.ndarray:
     """The uint8 array of an IDX file, gzipped or not.
 
-    A file that is damaged, promises more than 2^28 bytes or holds more than it promises raises
-    `ValueError` (zeros or line ends at its end are padding). No more than the promised bytes are
-    decompressed.
+    A file that is damaged, declares more than 2^28 bytes or holds more than it declares raises
+    `ValueError` (up to 2^16 trailing zero bytes or line ends are padding). Little more than the
+    declared bytes is decompressed.
     """
     try:
         with path.open("rb") as plain:
@@ -48,7 +48,7 @@ def _read(file: gzip.GzipFile | BufferedReader, path: Path) -> np.ndarray:
     if not 1 <= rank <= 3 or len(header) < 4 * rank:
         raise ValueError(f"{path} is not an IDX file of bytes")
     shape = struct.unpack(f">{rank}I", header)
-    size = math.prod(shape)  # of Python's whole numbers, which do not overflow
+    size = math.prod(shape)  # Python's integers do not overflow
     if size > LARGEST_BYTES:
         raise ValueError(f"{path} promises {shape}, {size} bytes; the bound is {LARGEST_BYTES}")
     body = file.read(size)
@@ -61,7 +61,10 @@ def _read(file: gzip.GzipFile | BufferedReader, path: Path) -> np.ndarray:
 
 
 def file_names(part: str, what: str) -> tuple[str, ...]:
-    """What the file of a part is called: train-images-idx3-ubyte, with a point, gzipped."""
+    """The usual names of a part's file, with .gz and without.
+
+    For example train-images-idx3-ubyte and train-images.idx3-ubyte.
+    """
     stem, kind = what.rsplit("-", 1)
     plain = f"{part}-{what}-ubyte", f"{part}-{stem}.{kind}-ubyte"
     return tuple(name + ending for name in plain for ending in (".gz", ""))
@@ -70,8 +73,8 @@ def file_names(part: str, what: str) -> tuple[str, ...]:
 def read_part(folder: Path, part: str, what: str = "images-idx3") -> np.ndarray:
     """The array of one part ("train" or "t10k") and kind ("images-idx3" or "labels-idx1").
 
-    Where several files could be meant, damaged ones are passed over, and whole ones must agree;
-    `ValueError` names what is missing, damaged or ambiguous, and a name that is nearly right.
+    If several files match, damaged ones are skipped and the intact ones must agree; `ValueError`
+    names what is missing, damaged or ambiguous, and a file of a similar name.
     """
     paths = [folder / name for name in file_names(part, what) if (folder / name).is_file()]
     found: dict[Path, np.ndarray] = {}
@@ -93,7 +96,7 @@ def read_part(folder: Path, part: str, what: str = "images-idx3") -> np.ndarray:
 
 
 def _near(folder: Path, part: str, what: str) -> str:
-    """What a message says of the name in a folder that comes near: nothing, if none does."""
+    """The end of a message: the gzipped name, and a similar name in the folder, if any."""
     names = [path.name for path in islice(folder.iterdir(), _ENTRIES) if path.is_file()]
     lower = {name.lower(): name for name in names}
     for wanted in file_names(part, what):
@@ -103,9 +106,10 @@ def _near(folder: Path, part: str, what: str) -> str:
 
 
 def home_of(folder: Path) -> Path:
-    """The folder with the files: the given one, its `raw`, or the one `*/raw` (torchvision's).
+    """The folder with the training images: the given one, or its `raw` or `*/raw` (torchvision's).
 
-    If several of them hold training images, or none does, `ValueError` says so.
+    If the given one has none, but several of the others do, raise `ValueError`; if no folder has
+    any, return the given one.
     """
 
     def holds(place: Path) -> bool:

@@ -1,6 +1,6 @@
-"""Random two-phase materials: binary media with sharp edges, drawn by formula.
+"""Random two-phase materials: binary media with sharp edges, defined by a formula.
 
-A smooth Gaussian random field on the torus is cut at one height. It is a trigonometric polynomial,
+A smooth Gaussian random field on the torus is thresholded. It is a trigonometric polynomial,
 so every sample is one function with exact values at every point of the torus, and its phase
 boundary is a smooth curve: no grid is fine enough to resolve the jump, and the spectrum of the
 medium decays as |k|⁻³ (Porod's law in two dimensions), not faster.
@@ -28,7 +28,7 @@ from mldemo.space.streams import Stream, check_seed, generator
 
 LARGEST_COUNT, LARGEST_GRID = 100_000, 2048
 _BAND = 64  # the Gaussian field lies in H_64
-_FINER = 8  # the phases are projected from a grid this much finer than the level
+_FINER = 8  # the phases are projected from a grid this much finer than level max(N, 64)
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Material:
 
     ρ has the coefficients c_k ∝ exp(-2π²ℓ²|k|²) on H_64: exp(-|r|²/(2ℓ²)) made periodic, with
     ℓ = `correlation_length` in units of the torus's side, from 0.04 (where what lies outside H_64
-    is below 1e-12) to 0.2. The height a = Φ⁻¹(1 - φ) makes P(u(x) = +1) = φ = `volume_fraction`,
-    from 0.01 to 0.99, and
+    is below 1e-12) to 0.2. The threshold a = Φ⁻¹(1 - φ) makes P(u(x) = +1) = φ =
+    `volume_fraction`, from 0.01 to 0.99, and
 
         P(u(x) = u(x + r) = +1) = φ² + (1/2π) ∫₀^ρ(r) exp(-a²/(1 + s)) / √(1 - s²) ds,
 
@@ -71,13 +71,13 @@ class Material:
     def phases(self, indices: Sequence[int], resolution: int) -> Tensor:
         """Values of u at the points j/N, ±1, float32: (B, 1, N, N) for any N from 1 to 2048.
 
-        These are values, not a projection: a coarse grid sees every f-th point of one f times
+        These are values, not a projection: a coarse grid holds every f-th point of a grid f times
         finer.
         """
         whole = isinstance(resolution, int) and not isinstance(resolution, bool)
         if not whole or not 1 <= resolution <= LARGEST_GRID:
             raise ValueError(f"grid must be from 1 to {LARGEST_GRID} points, got {resolution!r}")
-        step = math.ceil(_BAND / resolution)  # a grid below 64 cannot hold g, its points can
+        step = math.ceil(_BAND / resolution)  # a grid below 64 does not resolve g: subsample
         n = resolution * step
         out = torch.empty(len(_checked(indices)), 1, resolution, resolution)
         for row, index in zip(out, indices, strict=True):
@@ -89,8 +89,8 @@ class Material:
         """The projection of u on H_N, float32: (B, 1, N, N) for N from 8 to 256.
 
         Projected from the phases on 512² points (8N for N above 64), so for N ≤ 64 a coarse level
-        is exactly the restriction of a finer one. Against 4096² points the relative L² error is
-        about 1 % at N = 64. The projection overshoots ±1 at the edges.
+        is exactly the restriction of a finer one. Compared with 4096² points the relative L²
+        error is about 1 % at N = 64. The projection overshoots ±1 at the edges.
         """
         n = max(check_resolution(resolution), _BAND) * _FINER
         out = torch.empty(len(_checked(indices)), 1, resolution, resolution)

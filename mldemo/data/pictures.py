@@ -1,8 +1,8 @@
-"""Pictures from outside, uploaded or drawn, as fields on the torus; fields as grey pixels.
+"""Users' pictures, uploaded or drawn, as fields on the torus; fields as grey pixels.
 
-Grey, cropped to the centre square, scaled to [-1, 1] and to 256², then projected on H_N: one
-picture is one function on every level, as data and noise are. A picture is not periodic; where
-opposite borders differ the restriction rings (Gibbs), which only the picture's own borders cure.
+A picture is converted to grey, cropped to the centre square, scaled to [-1, 1] and to 256², then
+projected on H_N: it is one function on every level, as data and noise are. It is not periodic;
+where opposite borders differ the restriction rings (Gibbs), which only matching borders avoid.
 """
 
 import base64
@@ -19,8 +19,8 @@ from mldemo.space.spectral import FINEST, check_resolution, resample
 
 LARGEST_FILE = 5_000_000  # bytes
 LARGEST_SIDE, LARGEST_PIXELS = 8192, 25_000_000
-CELLS = 32  # per side of a mask in a link,
-CELLS_TEXT = 171  # which takes so many characters
+CELLS = 32  # per side of a mask in a link
+CELLS_TEXT = 171  # characters of base64url that such a mask takes
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 
@@ -32,7 +32,7 @@ def pixels(field: Tensor) -> Tensor:
 def read_picture(raw: bytes) -> np.ndarray:
     """The first frame of a PNG, JPEG, WebP, GIF or BMP file as uint8 greys (h, w).
 
-    Transparency shows white paper; EXIF rotation is applied. Size, format and pixel count are
+    Transparent pixels are put on white; EXIF rotation is applied. Size, format and pixel count are
     checked before anything is decoded; a bad file raises `ValueError`.
     """
     if not isinstance(raw, bytes | bytearray | memoryview):
@@ -41,7 +41,7 @@ def read_picture(raw: bytes) -> np.ndarray:
         raise ValueError(f"a picture file may have 1 to {LARGEST_FILE} bytes, got {len(raw)}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Pillow warns of bombs and of damaged files
+            warnings.simplefilter("error")  # Pillow warns of decompression bombs and damaged files
             with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
                 _check_size(*image.size)
                 upright = ImageOps.exif_transpose(image).convert("RGBA")
@@ -96,7 +96,7 @@ def picture_from_text(text: str) -> np.ndarray:
 
 
 def mask_from_text(text: str, resolution: int) -> Tensor:
-    """A boolean mask (N, N) from base64url text of 32 x 32 bits, row by row, first bit highest.
+    """A boolean mask (N, N) from base64url text of 32 x 32 bits, row by row, high bit first.
 
     Point x_j = j/N takes the bit of the cell of side 1/32 that it lies in.
     """

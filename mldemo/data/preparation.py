@@ -14,15 +14,16 @@ from mldemo.space.spectral import resample
 class Preparation:
     """Images resized to `inner`² (bicubic), padded with -1 to `finest`², projected on H_finest.
 
-    Coarser levels are restrictions of that, so the finest level holds real content and every
-    level shows the same functions. Values 0..255 become [-1, 1]; the projection overshoots.
+    Coarser levels are restrictions of that, so the finest level has content at its own
+    frequencies and every level shows the same functions. Values 0..255 become [-1, 1]; the
+    projection overshoots them.
     """
 
     inner: int = 56
     finest: int = 64
 
     def __post_init__(self) -> None:
-        """Check that the border is whole."""
+        """Check the sizes: the border must be a whole number of pixels."""
         if not 1 <= self.inner <= self.finest or (self.finest - self.inner) % 2:
             raise ValueError(
                 f"inner must be from 1 to finest, with an even border, got {self.inner} "

@@ -1,7 +1,7 @@
-"""The data sets: what they are called, whose they are, and their three disjoint parts.
+"""The data sets: their names, credits and licences, and their three disjoint parts.
 
-A class that names itself is known everywhere by that name: to `--data`, to a checkpoint's record,
-to the model card. Adding one is one class.
+A subclass of `DataSet` that has a name is known by it everywhere: to `--data`, in a checkpoint's
+record, on the model card. To add a data set, add a class.
 """
 
 import re
@@ -30,11 +30,11 @@ def check_part(part: str) -> None:
 
 
 class DataSet(ABC):
-    """Functions on the torus in three disjoint parts: to train on, to choose by, to report on.
+    """Functions on the torus in three disjoint parts: for training, selection and reporting.
 
-    A subclass says what it is called (`name`; None: it is not known by a name), its `title`,
-    `credit`, `licence` and, if it is there, `hub`, its id on the Hugging Face Hub; `finest` is the
-    level N that its fields hold content up to.
+    A subclass sets `name` (without one it is not registered), `title`, `credit`, `licence` and, if
+    the data are on the Hugging Face Hub, `hub`, their id there; `finest` is the level N up to
+    which its fields have content.
     """
 
     known: ClassVar[dict[str, type["DataSet"]]] = {}
@@ -46,7 +46,7 @@ class DataSet(ABC):
     finest: ClassVar[int] = 64
 
     def __init_subclass__(cls) -> None:
-        """Make a class with a name known by it; a name that is taken raises `ValueError`."""
+        """Register a class that has a name; a malformed or taken name raises `ValueError`."""
         super().__init_subclass__()
         name = cls.__dict__.get("name")
         if name is None:
@@ -57,7 +57,7 @@ class DataSet(ABC):
 
     @classmethod
     def find(cls) -> Self:
-        """The data set, by name alone; `ValueError` if it must be told where its files are."""
+        """The data set, by name alone; `ValueError` if its files are not in a usual place."""
         return cls()
 
     @classmethod
@@ -74,7 +74,7 @@ class DataSet(ABC):
     def fields(
         self, part: str = "train", resolution: int | None = None, first: int | None = None
     ) -> Tensor:
-        """A part, or its first few, as fields (B, 1, N, N), float32; N = `finest` by default."""
+        """A part, or its `first` fields, (B, 1, N, N), float32; N = `finest` by default."""
 
     def labels(self, part: str) -> Tensor | None:
         """The classes of a part (B,), from 0; None if it has none."""
@@ -95,8 +95,8 @@ def split(count: int) -> tuple[np.ndarray, np.ndarray]:
 class IdxFolder(DataSet):
     """A folder of IDX files (MNIST's format), known by the folder's name.
 
-    "train" and "validation" are `split` off the files train-*, "test" are the files t10k-*.
-    Missing, damaged or unfitting files raise `ValueError`.
+    "train" and "validation" are the `split` of the files train-*, "test" is the files t10k-*.
+    Missing, damaged or inconsistent files raise `ValueError`.
     """
 
     preparation: ClassVar[Preparation] = Preparation()
@@ -108,7 +108,7 @@ class IdxFolder(DataSet):
 
     @classmethod
     def find(cls) -> Self:
-        """From a folder of its name: here, or where Debian's packages put data sets."""
+        """From a folder of its name in the current directory or in /usr/share/datasets."""
         places = [Path(cls.name), SHARED / cls.name]
         for place in places:
             if place.is_dir():
@@ -128,7 +128,7 @@ class IdxFolder(DataSet):
         return read_part(self.folder, "t10k" if part == "test" else "train", what)
 
     def images(self, part: str) -> np.ndarray:
-        """A part as it was: uint8 (B, h, w)."""
+        """The unprepared images of a part, uint8 (B, h, w)."""
         return self._chosen(part, self._read(part, "images-idx3"))
 
     def count(self, part: str) -> int:
@@ -138,7 +138,7 @@ class IdxFolder(DataSet):
     def fields(
         self, part: str = "train", resolution: int | None = None, first: int | None = None
     ) -> Tensor:
-        """A part, or its first few, prepared."""
+        """A part, or its `first` images, prepared."""
         images = self.images(part)[:first]
         if len(images) == 0:
             raise ValueError(f"{self.folder} has no {part} part: at least 12 images are needed")
@@ -178,7 +178,7 @@ class SmallMnist(IdxFolder):
 
     @classmethod
     def find(cls) -> Self:
-        """Where this module is."""
+        """From the folder `digits` next to this module."""
         return cls(Path(__file__).with_name("digits"))
 
 
@@ -193,12 +193,12 @@ class FashionMnist(IdxFolder):
 
 
 class TwoPhaseMaterial(DataSet):
-    """Random two-phase media by formula: `Material` with its defaults, 5 ms a sample."""
+    """Random two-phase media: `Material` with its defaults, 5 ms per sample."""
 
     name = "material"
     title = "random two-phase media"
     credit = "drawn by formula"
-    # The samples of each part; the later ones start where no training set will ever reach.
+    # The samples of each part; validation and test start beyond any future training set.
     samples: ClassVar[dict[str, range]] = {
         "train": range(7000),
         "validation": range(2**31, 2**31 + 5000),
@@ -216,21 +216,21 @@ class TwoPhaseMaterial(DataSet):
     def fields(
         self, part: str = "train", resolution: int | None = None, first: int | None = None
     ) -> Tensor:
-        """A part, or its first few."""
+        """A part, or its `first` fields."""
         return Material().fields(self._samples(part)[:first], resolution or self.finest)
 
 
 def folder_name(folder: Path) -> str:
-    """What a folder calls its data: its own name, or its parent's if it is called `raw`."""
+    """The name of the data in a folder: the folder's, or its parent's if it is called `raw`."""
     place = folder.resolve()
     return place.parent.name if place.name == "raw" else place.name
 
 
 def open_data(source: str | Path) -> DataSet:
-    """What `--data` means: the name of a data set, or a folder of IDX files.
+    """The data set that `--data` specifies: by its name, or as a folder of IDX files.
 
-    "./material", or any `Path`, is a folder. A folder that is called like a data set of such files
-    ("mnist", "FashionMNIST") is that one. `ValueError` if there is neither.
+    "./material", or any `Path`, is a folder. A folder that has the name of an IDX data set
+    ("mnist", "FashionMNIST") is opened as that one. `ValueError` if there is neither.
     """
     if isinstance(source, str) and source in DataSet.known:
         return DataSet.known[source].find()

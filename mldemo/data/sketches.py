@@ -1,4 +1,4 @@
-"""What somebody drew, as a data set: a few sketches, each moved and stretched at random.
+"""Hand-drawn sketches as a data set: a few, each turned, stretched and moved at random.
 
 A sketch is 32 x 32 cells of ink or paper, small enough for a link.
 """
@@ -19,7 +19,7 @@ from mldemo.space.streams import Stream, generator
 
 MOST_SKETCHES = 8
 _GRID = 128  # on which a variation is drawn before it is projected
-SHIFT, TURN, STRETCH = 0.09, 0.25, 1.25  # of the torus's side, in radians, per axis; at most
+SHIFT, TURN, STRETCH = 0.09, 0.25, 1.25  # maxima: of the torus's side, in radians, factor per axis
 
 
 def sketches_from_text(text: str) -> np.ndarray:
@@ -60,11 +60,11 @@ class Sketches(DataSet):
             raise ValueError(f"sketches (S, {CELLS}, {CELLS}) needed, got {cells.shape}")
         self.name, self.seed = "sketches", seed
         ink = torch.from_numpy(cells.astype(np.float32))[:, None]
-        # the steps between cells are not what was drawn
+        # smooth: the steps between cells are not part of the drawing
         self._ink = functional.interpolate(ink, (_GRID, _GRID), mode="bicubic").clamp(0, 1)
 
     def _variation(self, index: int) -> tuple[int, Tensor]:
-        """Which sketch, and where each point of the result lies in it (2, 3), in [-1, 1]²."""
+        """Which sketch, and the affine map (2, 3) from the result to it, both in [-1, 1]²."""
         rng = generator(Stream.SKETCH, self.seed, index)
         chosen = int(rng.integers(len(self._ink)))
         angle = rng.uniform(-TURN, TURN)
@@ -82,7 +82,7 @@ class Sketches(DataSet):
     def fields(
         self, part: str = "train", resolution: int | None = None, first: int | None = None
     ) -> Tensor:
-        """A part, or its first few."""
+        """A part, or its `first` fields."""
         check_part(part)
         indices: Sequence[int] = self.samples[part][:first]
         drawn, maps = zip(*map(self._variation, indices), strict=True)

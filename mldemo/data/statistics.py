@@ -1,4 +1,4 @@
-"""What the method needs to know of a data set: its mean and its radial power spectrum."""
+"""The statistics of a data set that the method uses: mean and radial power spectrum."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class Statistics:
 
     @classmethod
     def of(cls, fields: Tensor) -> "Statistics":
-        """Measure them on fields (B, 1, N, N)."""
+        """Estimate both from fields (B, 1, N, N)."""
         mean = fields.double().mean(0, keepdim=True)
         power = torch.zeros_like(radial_power(mean[0, 0]))
         for part in fields.split(1000):
@@ -32,7 +32,7 @@ class Statistics:
         return cls(mean.float(), (power / len(fields)).float())
 
     def prior(self, name: str) -> Prior:
-        """The prior of this name as it is by default for these data (`Prior.for_data`)."""
+        """The default prior of this name for these data (`Prior.for_data`)."""
         return prior_kind(name).for_data(self.power, self.variance)
 
     def mean_at(self, resolution: int) -> Tensor:
@@ -42,8 +42,9 @@ class Statistics:
     def spectrum(self, resolution: int) -> Tensor:
         """Λ_k on level N, (N, N//2 + 1) float64.
 
-        Constant on every shell inside the disc |k| < N/2 of the finest level, so that sums over
-        Λ are those of the data; beyond it the power law through its upper half goes on.
+        Constant on every shell inside the disc |k| < M/2 of the finest level M, so that sums over
+        Λ are those of the data; beyond it, the power law fitted to its upper three quarters, with
+        an exponent of at most -2.5.
         """
         known = self.mean.shape[-1] // 2 - 1
         shells = np.arange(known // 4, known + 1)
@@ -58,9 +59,10 @@ class Statistics:
 
     @property
     def variance(self) -> float:
-        """E‖x - m‖² = tr Λ over the finest level: the trace to which priors are normalised.
+        """E‖x - m‖² ≈ tr Λ on the finest level: the trace to which priors are normalised.
 
-        To seven digits, so that it does not depend on the order in which threads summed.
+        Approximate in the corners, where Λ is extrapolated. Rounded to seven digits, so that it
+        does not depend on the order of summation across threads.
         """
         n = self.mean.shape[-1]
         return float(f"{(multiplicity(n) * self.spectrum(n)).sum().item():.7g}")

@@ -1,10 +1,10 @@
-"""Multilevel sampling: denoise high noise on a coarse level, then go on with a finer one.
+"""Multilevel sampling: denoise high noise on a coarse level, then continue on a finer one.
 
 At a time t where the modes beyond the coarse level are still noise, x_t is prolonged and those
 modes are drawn from their Gaussian law N(α_t m_k, α_t²Λ_k + σ_t²q_k), with the ζ of the same
 samples. For Gaussian data with diagonal covariance the modes are independent and this is exact
-in law for every t; otherwise whatever ties the missing modes to the kept ones before t is lost.
-Where the coarse score differs from the fine one's low modes, its error comes with it.
+in law for every t; otherwise the dependence of the missing modes on the kept ones at time t is
+lost. Where the coarse score differs from the low modes of the fine one, that error remains.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def refine(process: Process, x: Tensor, resolution: int, time: float) -> Tensor:
 
 
 def change_of_level(times: list[float], until: float) -> int:
-    """The first index of falling times that is at or below `until`, else the last one."""
+    """The index of the first of decreasing times at or below `until`, else the last index."""
     until = check_time(until)
     return next((i for i, t in enumerate(times) if t <= until), len(times) - 1)
 
@@ -67,10 +67,10 @@ def sample_coarse_to_fine(
 ) -> Iterator[State]:
     """States of a run whose times above `until` in (1e-3, 1] are taken on the level of `start`.
 
-    start: x_T on the coarse level, (B, 1, n, n); `fine` denoises on level N = `resolution`, and
-    the states after the first time of the grid at or below `until` are there. `steps` + 1 states
-    with the times of an ordinary run; a multistep method begins anew at the change of level, and
-    the denoiser is called once more.
+    start: x_T on the coarse level, (B, 1, n, n). `fine` denoises on level N = `resolution`; the
+    states from the first grid time at or below `until` onwards are on that level. There are
+    `steps` + 1 states, with the times of an ordinary run; at the change of level a multistep
+    method restarts, and both denoisers are called.
     """
     method = check_sampler(sampler)
     times = method.times(process.schedule, steps)

@@ -1,20 +1,20 @@
 """Conditioning on a known part of the clean function: D_y(x, t) = E[X_0 | X_t = x, P X_0 = y].
 
-P picks what is known: the modes |k|∞ ≤ K (`LowModes`), or pixels (`Pixels`). A sampler that is
-given D_y in place of D, and a start from the conditional law, draws from that law, so conditioning
-is a denoiser and no new loop. If X_0 given X_t = x has the mean D(x, t) and the covariance S, then
+P selects what is known: the modes |k|∞ ≤ K (`LowModes`), or pixels (`Pixels`). Given D_y in place
+of D and a start from the conditional law, a sampler draws from that law: conditioning changes the
+denoiser, not the loop. If X_0 given X_t = x has the mean D(x, t) and the covariance S, then
 
     D_y = D + S Pᵀ (P S Pᵀ)⁻¹ (y - P D),    hence P D_y = y,
 
-exactly for Gaussian data, where S = Λσ²q/v, v = α²Λ + σ²q. For other data it is an approximation:
-S = (σ²/α) Q (∂D/∂x)ᵀ, one backward pass, depends on x; "linear" takes the Gaussian S, "guided" the
-denoiser's own in the outer factor (pseudo-inverse guidance,
+exactly for Gaussian data, where S = Λσ²q/v, v = α²Λ + σ²q. For other data it is an approximation,
+and S = (σ²/α) Q (∂D/∂x)ᵀ depends on x (its product with a vector is one backward pass). "linear"
+uses the Gaussian S, "guided" the denoiser's own S in the outer factor (pseudo-inverse guidance,
 https://openreview.net/forum?id=9_gsMA8MRKQ, with the data's spectrum as its covariance).
 
-As P D_y = y never changes, every deterministic sampler keeps P x_t = α_t y + σ_t Pη with one η:
-replacing the known part at every step by the forward process with coupled noise is the same thing.
-For `LowModes` the Gaussian S has no entries between kept and free modes: the free ones are left
-as they are. For `Pixels` it continues the residual smoothly across the edge of the mask.
+As P D_y = y at every step, every deterministic sampler keeps P x_t = α_t y + σ_t Pη with a fixed
+η, as if the known part were replaced at every step by the forward process with coupled noise.
+For `LowModes` the Gaussian S does not couple known and free modes: the free ones are left as they
+are. For `Pixels` it continues the residual smoothly across the edge of the mask.
 """
 
 from abc import ABC, abstractmethod
@@ -36,7 +36,7 @@ RIDGE = 1e-6
 
 
 class Known(ABC):
-    """An orthogonal projection PᵀP of fields (B, 1, N, N) on what is known of them."""
+    """An orthogonal projection PᵀP of fields (B, 1, N, N) onto their known part."""
 
     @abstractmethod
     def part(self, field: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Known(ABC):
 
 @dataclass(frozen=True)
 class LowModes(Known):
-    """The modes |k|∞ ≤ K are known: what a coarser level N = 2K + 1 sees."""
+    """The modes |k|∞ ≤ K are known: what the coarser level N = 2K + 1 resolves."""
 
     cutoff: int
     resolution: int
@@ -103,10 +103,10 @@ class Pixels(Known):
         return torch.where(self.mask.to(field.device), field, 0.0)
 
     def solve(self, residual: Tensor, covariance: Diagonal) -> Tensor:
-        """Conjugate gradients on the known pixels, with a ridge of 1e-6 of the pixel variance.
+        """Conjugate gradients on the known pixels, with a ridge of 1e-6 of the mean S_k.
 
-        Steep spectra make P S Pᵀ numerically singular; the ridge bounds its condition, and
-        `impose` removes the little that it leaves.
+        Steep spectra make P S Pᵀ numerically singular; the ridge bounds its condition number, and
+        `impose` removes the small residual that the ridge leaves.
         """
         ridge = RIDGE * covariance.values.mean((-2, -1), keepdim=True)
 
@@ -137,12 +137,12 @@ def _ratio(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ConditionalDenoiser:
-    """D_y of the formula above, for fields (B, 1, N, N); of `value` only the known part is read.
+    """D_y of the formula above, for fields (B, 1, N, N); only the known part of `value` is used.
 
     `spectrum` holds the data's Λ_k on this level, (N, N//2 + 1): `Statistics.spectrum(N)`. Method
-    "linear" costs one call of D; it is exact for Gaussian data with this mean, spectrum and prior,
-    and an approximation for any other. "guided" costs a backward pass as well and lets kept and
-    free modes, which the data couple, inform each other. Both return P D_y = y.
+    "linear" costs one call of D; it is exact for Gaussian data with this spectrum and prior, and
+    an approximation otherwise. "guided" costs a backward pass as well and accounts for a coupling
+    of known and free modes in the data. Both return P D_y = y.
     """
 
     denoise: Denoise

@@ -10,13 +10,13 @@ where ρ is a fixed trace-class spectrum, so that the first input and the target
 with the spectrum ρ at every time and on every level. Where Λq = 0 the gain of F is 0.
 
 F is conditioned on log(α²/σ²) and on log(α²Λ/(σ²q)) on a few shells of |k|, clipped and scaled to
-[-1, 1], and sees D_lin, in which every mode has the gain of its signal-to-noise ratio. Nothing
-else depends on the prior, so one network serves any prior.
+[-1, 1], and receives D_lin, whose gain in each mode is set by the signal-to-noise ratio there. F
+depends on the prior only through its inputs, so one network can be used with any prior.
 
-Sampling may weigh F's part by a guidance g, D_g = D_lin + g (D - D_lin): 0 leaves the filter, 1 is
+Sampling may weight F's part by a guidance g, D_g = D_lin + g (D - D_lin): g = 0 is the filter, 1
 the trained network. g > 1 sharpens: samples move away from those of the filter and their FID
 falls, while the squared error of D_g rises (its minimum lies near g = 1, `mldemo.studies.linear`).
-This is autoguidance, arXiv 2406.02507, with the filter as the weak model, which costs no call.
+This is autoguidance, arXiv 2406.02507, with the filter as the weak model, at no extra call.
 """
 
 from typing import NamedTuple
@@ -41,8 +41,8 @@ from mldemo.space.spectral import (
 )
 
 REFERENCE = Bessel(exponent=1.15, kappa=6.0)  # ρ
-SHELL_LEVEL = 64  # the level on which shells are averaged, whatever the level of the field
-LARGEST_LOG_SNR = 12.0  # beyond e^±12 a shell is known, or is not
+SHELL_LEVEL = 64  # the level on which shells are averaged, but see `Noise.of`
+LARGEST_LOG_SNR = 12.0  # beyond e^±12 a shell is all signal or all noise
 
 
 def _on_shells(spectrum: Tensor, resolution: int) -> Tensor:
@@ -67,7 +67,10 @@ class Noise(NamedTuple):
 
     @classmethod
     def of(cls, prior: Prior, resolution: int) -> "Noise":
-        """The spectra of a prior on level N, float64; shells are those of N if q depends on it."""
+        """The spectra of a prior on level N, float64, and their shell means.
+
+        The means are of level 64; of level N if the prior is not trace class.
+        """
         level = SHELL_LEVEL if prior.trace_class else resolution
         return cls(prior.eigenvalues(resolution), _on_shells(prior.eigenvalues(level), level))
 
@@ -86,10 +89,10 @@ class _Level(NamedTuple):
 class Denoiser(nn.Module):
     """D(x, t) = E[X_0 | X_t = x] as the formula above, for fields (B, 1, N, N) and times (B,).
 
-    Holds no parameters but those of `network`; `prior`, `statistics` and `schedule` say which
-    process it denoises, `guidance` how much F's part weighs in sampling (the loss ignores it).
-    Fields have the precision of the network.
-    Frequencies where Λ is negligible fall back to the Gaussian optimum.
+    Its only parameters are those of `network`; `prior`, `statistics` and `schedule` define the
+    process that it denoises, `guidance` is the weight of F's part in sampling (the loss ignores
+    it). Fields have the precision of the network.
+    Where Λ is negligible F has no influence, and D is the Gaussian optimum.
     """
 
     def __init__(
@@ -108,9 +111,9 @@ class Denoiser(nn.Module):
 
     @outside_modes
     def level(self, resolution: int, dtype: torch.dtype, device: torch.device) -> _Level:
-        """What the formula needs on level N, in a dtype and on a device.
+        """The quantities of the formula on level N, in a dtype and on a device.
 
-        Kept after the first call: a sampling loop moves nothing between devices.
+        Cached after the first call: a sampling loop copies nothing between devices.
         """
         key = (resolution, dtype, device)
         if key not in self._levels:

@@ -1,4 +1,4 @@
-"""The Gaussian model at a time: x_t = α x_0 + σ η with x_0 ~ N(m, Λ) and η ~ N(0, Q), diagonal.
+"""The Gaussian model at one time: x_t = α x_0 + σ η with x_0 ~ N(m, Λ) and η ~ N(0, Q), diagonal.
 
 Everything linear follows from its covariance v = α²Λ + σ²q: the filter αΛ/v, which is the best
 denoiser for such data and the best isotropic filter for any, the law of the start, conditioning.
@@ -43,8 +43,8 @@ class Marginal(NamedTuple):
     def split(self, white: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         """Independent modes of x_0 - m ~ N(0, Λ) and η ~ N(0, Q) with α(x_0 - m) + ση = √v ζ.
 
-        `white` is ζ, and `other` a second white noise, independent of it: what ζ leaves open is
-        drawn from x_0 given x_t.
+        `white` is ζ, and `other` a second white noise, independent of it, which supplies the
+        spread of x_0 given x_t.
         """
         given, spread = self.inverse.colour(white), self.posterior.colour(other)
         clean = self.alpha * self.data.on_modes(given) + spread

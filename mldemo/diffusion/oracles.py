@@ -1,7 +1,7 @@
 """Exact denoisers D(x, t) = E[X_0 | X_t = x]: what a perfect network would compute.
 
-Each is a callable like `denoiser.Denoiser`. The weights of mixture and data set invert v or Q
-(`Diagonal.inverse`); modes without variance carry no evidence.
+Each is a callable like `denoiser.Denoiser`. The weights γ of the mixture and of the data set
+need v⁻¹ or Q⁻¹ (`Diagonal.inverse`); modes without variance carry no evidence.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class GaussianDenoiser:
         return to_field(modes, x.shape[-1])
 
     def flow_map(self, x: Tensor) -> Tensor:
-        """Where the probability flow takes x_T, exactly: x_0 = m + √(Λ/v_T)(x_T - α_T m)."""
+        """The exact end of the probability flow from x_T: x_0 = m + √(Λ/v_T)(x_T - α_T m)."""
         model = self._at(x, torch.ones(1, dtype=torch.float64))
         mean = to_modes(self.mean.to(x))
         modes = mean + (model.data @ model.inverse).colour(to_modes(x) - model.alpha * mean)
@@ -54,7 +54,7 @@ class MixtureDenoiser:
     """Data Σ_i w_i N(m_i, Λ) with one Λ: responsibilities times the Gaussian denoisers.
 
     γ_i ∝ w_i exp(-½ Σ_k |x - αm_i|²_k / v_k), computed with log-sum-exp. Non-trivial under
-    refinement only while Σ_k |Δm_k|²/v_k stays finite (Cameron-Martin); beyond that γ tends to
+    refinement only while Σ_k |Δm_k|²/v_k stays finite (Cameron-Martin); otherwise γ tends to
     0 or 1. `means` are fields (I, 1, N, N), `weights` sum to 1.
     """
 
@@ -89,9 +89,9 @@ class MixtureDenoiser:
 class EmpiricalDenoiser:
     """Data that are exactly the fields {y_i}: D = Σ_i γ_i y_i, γ_i ∝ exp(-½Σ|x - αy_i|²/(σ²q)).
 
-    The score a perfectly over-fitted network would learn: it can only ever return its data.
-    Modes with q_k = 0 are never noised, so x and αy_i must agree there; the sampler's start does
-    not know the data, so they are left out of the evidence. `fields` (I, 1, N, N) are on the
+    The score that a perfectly over-fitted network would learn: it can only return its data. Modes
+    with q_k = 0 are never noised, so x and αy_i must agree there; the sampler's start is drawn
+    without the data, so these modes are left out of the evidence. `fields` (I, 1, N, N) are on the
     level of x.
     """
 
@@ -105,7 +105,7 @@ class EmpiricalDenoiser:
 
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
         """Denoise (B, 1, N, N)."""
-        wide = _evidence_dtype(x.device)  # steep spectra leave single precision
+        wide = _evidence_dtype(x.device)  # steep spectra exceed the range of single precision
         points = self._modes.to(x.device, x.dtype.to_complex())
         noise = self.prior.operator_like(x.to(wide))
         alpha = per_sample(self.schedule.alpha(time), x)
@@ -118,12 +118,12 @@ class EmpiricalDenoiser:
 
 
 def _evidence_dtype(device: torch.device) -> torch.dtype:
-    """Double precision wherever the device has it; Apple's GPU has not."""
+    """Double precision wherever the device has it; Apple's GPUs do not."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _weighted_distance(x: Tensor, points: Tensor, alpha: Tensor, inverse: Diagonal) -> Tensor:
-    """Σ_k |x - αy_i|²_k w_k over the whole plane but for the term |x|², (B, I), w_k = `inverse`.
+    """Σ_k |x - αy_i|²_k w_k over the whole plane, without the term |x|², (B, I), w_k = `inverse`.
 
     -2α⟨x, y⟩ + α²|y|² by matrix products; |x|² is the same for every i and drops out of the
     responsibilities.

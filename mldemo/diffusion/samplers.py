@@ -1,8 +1,8 @@
-"""The sampling loop, once, as a generator of states; `steps` holds the samplers.
+"""The sampling loop of all samplers, as a generator of states; the samplers are in `steps`.
 
-All of them run from T = 1 to a last time t of at least 1e-3 and then return D(x, t). They know the
-prior only through the noise they are given and the score only through the denoiser D, so they are
-the same algorithms on every level and in the limit.
+By default they run from T = 1 to a last time t ≥ 1e-3 and then return D(x, t). The prior enters
+only through the noise they are given and the score only through the denoiser D, so they are the
+same algorithms on every level and in the limit.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,9 +29,9 @@ LARGEST_STEPS = 1000
 
 @dataclass(frozen=True)
 class State:
-    """Where a run is: time t, the noisy x_t, the prediction x_0 = D(x_t, t), calls of D so far.
+    """A state of a run: time t, the noisy x_t, the prediction D(x_t, t), calls of D so far.
 
-    The last state has t = 0 and x = x_0. `x` and `x0` have shape (B, 1, N, N).
+    The last state has t = 0 and x = x0. `x` and `x0` have shape (B, 1, N, N).
     """
 
     step: int
@@ -65,8 +65,8 @@ def initial_state(
 ) -> Tensor:
     """x_t = α_t m + √(α_t²Λ + σ_t²q) ζ on level N, shape (B, 1, N, N), by default at T.
 
-    Not N(0, Q): modes with q = 0 would never be generated, and steep priors do not reach Q by
-    T = 1. `from_prior` starts from N(0, Q) all the same, to show what goes wrong.
+    Not N(0, Q): modes with q = 0 would never be generated, and for steep priors the law of x_t
+    is not close to N(0, Q) at T = 1. `from_prior` starts from N(0, Q), to show what goes wrong.
     """
     white = unit_modes(seed, indices, check_resolution(resolution), dtype, device)
     if from_prior:
@@ -89,7 +89,7 @@ def initial_pair(
 ) -> tuple[Tensor, Tensor]:
     """Fields x_0 ~ N(m, Λ) and η ~ N(0, Q), independent, with α_T x_0 + σ_T η = `initial_state`.
 
-    Where a conditioned run starts from (`editing.complete`), coupled to the unconditioned one.
+    The start of a conditioned run (`editing.complete`), coupled to the unconditioned one.
     """
     white, other = (
         unit_modes(seed, indices, check_resolution(resolution), torch.float64, stream=stream)
@@ -141,7 +141,7 @@ def sample(
     sampler: a name in `SAMPLERS`; a stochastic one needs `noise` (`brownian_fields`).
     times: decreasing in (0, 1], `steps` of them; by default the sampler's own grid from 1 down.
 
-    No gradient is recorded, and no thread state is held across a `yield`. Fields of another type
+    No gradient is recorded, and no thread state is held across a `yield`. Fields of a type other
     than float32 or float64 raise `ValueError`.
     """
     schedule = schedule or Schedule()

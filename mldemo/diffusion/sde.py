@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-END, FIRST = 1.0, 1e-3  # the diffusion runs over [0, T = 1]; networks are asked for t >= FIRST
+END, FIRST = 1.0, 1e-3  # the diffusion runs over [0, T = 1]; networks are called at t >= FIRST
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Schedule:
         return self.beta_min * time + 0.5 * (self.beta_max - self.beta_min) * time**2
 
     def alpha(self, time: Tensor) -> Tensor:
-        """α_t, the share of the clean function that is left."""
+        """α_t, the factor of the clean function in x_t."""
         return torch.exp(-0.5 * self.integral(time))
 
     def sigma(self, time: Tensor) -> Tensor:
-        """σ_t = √(1 - α_t²), through expm1 so that small t keep their digits."""
+        """σ_t = √(1 - α_t²), by expm1, which is accurate at small t."""
         return torch.sqrt(-torch.expm1(-self.integral(time)))
 
     def log_snr(self, time: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def preconditioned_score(schedule: Schedule, x: Tensor, denoised: Tensor, time: 
 
 
 def reverse_drift(schedule: Schedule, x: Tensor, denoised: Tensor, time: Tensor) -> Tensor:
-    """The drift of the reverse SDE, ½βx + βQ∇log p, per unit of time run backwards."""
+    """The drift of the reverse SDE, ½βx + βQ∇log p, per unit of reversed time."""
     beta = per_sample(schedule.beta(time), x)
     return beta * (0.5 * x + preconditioned_score(schedule, x, denoised, time))
 

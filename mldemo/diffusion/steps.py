@@ -1,7 +1,7 @@
-"""Samplers as objects: each is one step, with the facts that are known of it.
+"""Samplers as objects: each defines one step and states its order, cost and source.
 
-A class that derives from `Sampler` and has a name is in `SAMPLERS`, hence on the command line, on
-the page, in the API and in the study of solvers; nothing else has to know.
+A subclass of `Sampler` that has a name is in `SAMPLERS`, hence on the command line, on the page,
+in the API and in the study of solvers; nothing else has to be changed.
 """
 
 import math
@@ -42,7 +42,7 @@ class Point(NamedTuple):
 
 
 class Past(NamedTuple):
-    """A state that was reached: its point, x and x0 = D(x, t)."""
+    """A state that a run has reached: its point, x and x0 = D(x, t)."""
 
     point: Point
     x: Tensor
@@ -65,8 +65,8 @@ def points(schedule: Schedule, times: list[float]) -> list[Point]:
 class Step:
     """What a step from t = `here` down to t' = `ahead` may use.
 
-    `x` and `x0` = D(x, t) are fields (B, 1, N, N). `denoise_ahead` is D(·, t'), `past` the last
-    two states before, the latest first, `clock` the time t as a tensor on the fields' device.
+    `x` and `x0` = D(x, t) are fields (B, 1, N, N). `denoise_ahead` is D(·, t'), `past` up to
+    two earlier states, the latest first, `clock` the time t as a tensor on the fields' device.
     """
 
     x: Tensor
@@ -100,10 +100,10 @@ class Step:
 
 
 class Sampler(ABC):
-    """A way from x_T to x_0 in steps.
+    """A method that takes x_T to x_0 in steps.
 
-    order: the weak order in the width of the grid.
-    calls_per_step: how often a step asks for D (the last one only reads D off, with one call).
+    order: the weak order in the step size.
+    calls_per_step: calls of D in a step (the last one only returns D, with one call).
     stochastic: whether it needs Brownian increments.
     source: where it is published.
     """
@@ -116,7 +116,7 @@ class Sampler(ABC):
     stochastic: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
-        """Enter the sampler under its name; a name without a step raises `TypeError`."""
+        """Register a named sampler; an incomplete one or a taken name raises `TypeError`."""
         if "name" not in cls.__dict__:
             return
         missing = [fact for fact in ("label", "order", "source") if not hasattr(cls, fact)]
@@ -128,14 +128,14 @@ class Sampler(ABC):
 
     @abstractmethod
     def step(self, at: Step) -> Tensor:
-        """X at t'."""
+        """The state x at t'."""
 
     def times(self, schedule: Schedule, steps: int, start: float = END) -> list[float]:
         """The sampler's own grid from `start` down, here to 1e-3 in equal steps in log-SNR."""
         return log_snr_times(schedule, steps, start)
 
     def calls(self, steps: int) -> int:
-        """How often `steps` steps ask for D."""
+        """The number of calls of D in `steps` steps."""
         return self.calls_per_step * (steps - 1) + 1
 
 
@@ -143,7 +143,7 @@ SAMPLERS: dict[str, Sampler] = {}
 
 
 def check_sampler(name: str) -> Sampler:
-    """The sampler of that name, else raise `ValueError` with the names there are."""
+    """The sampler of that name, else raise `ValueError` with the known names."""
     if not isinstance(name, str) or name not in SAMPLERS:
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {str(name)[:80]!r}")
     return SAMPLERS[name]
@@ -174,17 +174,17 @@ class Adams(Sampler):
     h = φ' - φ and g = φ - φ₋ of this step and the last,
 
         predict  x' = x + sin h v + (1 - cos h)(cos g v - v₋)/sin g,
-        correct  x = x₋ + tan(g/2)(v₋ + v)  before the next prediction, v as it was predicted,
+        correct  x = x₋ + tan(g/2)(v₋ + v)  before the next prediction, with v at the predicted x,
 
-    one call a step (PEC mode). For h, g → 0 these are the second-order formulas of Adams-Bashforth
-    and Adams-Moulton (Hairer, Nørsett, Wanner, Solving ODEs I, section III.1); with sines in place
-    of the angles both are exact, at any step, where D does not change (parts that are known, modes
-    without noise) and where a mode has Λ = q, hence v = -σm. The first step is DDIM's. States are
-    the predicted ones.
+    one call per step (PEC mode). For h, g → 0 these are the second-order formulas of
+    Adams-Bashforth and Adams-Moulton (Hairer, Nørsett, Wanner, Solving ODEs I, section III.1);
+    with sines in place of the angles both are exact, at any step size, where D does not change
+    (parts that are known, modes without noise) and where a mode has Λ = q, hence v = -σm. The
+    first step is DDIM's. States are the predicted ones.
 
-    The grid has equal steps in u = √∫₀ᵗβ, hence α = exp(-u²/2), almost equal ones in t: it spends
-    its calls where an image decides what it will be (t from 0.1 to 0.6), where equal steps in
-    log-SNR are few. D's step at the end is about a third of the others; what it leaves out is of
+    The grid has equal steps in u = √∫₀ᵗβ (α = exp(-u²/2)), which are almost equal in t: many
+    calls fall where the content of an image is decided (t from 0.1 to 0.6), where a grid uniform
+    in log-SNR has few points. The last step, to D, is about a third of the others; its error is of
     second order too.
     """
 
@@ -211,7 +211,7 @@ class Adams(Sampler):
         return math.sin(h) * v + (1 - math.cos(h)) * change
 
     def times(self, schedule: Schedule, steps: int, start: float = END) -> list[float]:
-        """Equal steps in u from that of `start` down; u² ends (3n - 2)⁻² of the way from 1e-3."""
+        """Equal steps in u; the last u² is (3n - 2)⁻² of the way from u²(1e-3) to u²(start)."""
         ends = torch.tensor([check_time(start), FIRST], dtype=torch.float64)
         high, low = schedule.integral(ends).tolist()
         last = low + (high - low) / (3 * steps - 2) ** 2
@@ -226,7 +226,7 @@ class DDIM(Sampler):
     source = "Song et al. 2021, arXiv 2010.02502"
 
     def step(self, at: Step) -> Tensor:
-        """The probability flow with D as it is now."""
+        """The probability flow with D fixed at its present value."""
         return at.exponential(at.x0)
 
 
@@ -249,7 +249,7 @@ class Heun(Sampler):
 
 
 class EulerMaruyama(Sampler):
-    """Y' = Y + [½βY + βQ∇log p] h + √β(t) ΔW^Q, h = t - t': the paper's.
+    """Y' = Y + [½βY + βQ∇log p] h + √β(t) ΔW^Q, h = t - t', as in the paper.
 
     Its grid is uniform in t. With the exact Gaussian score of the digits at 32² the W2 error, in
     units of √tr Λ, is 0.073 with 20 steps and 0.036 with 40 (on the log-SNR grid 0.074 and 0.034).

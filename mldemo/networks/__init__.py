@@ -18,7 +18,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "unet": UNet,
     "wavelet": WaveletNeuralOperator,
 }
-# What a record may ask for. Records come from files, and are checked before memory is taken.
+# The allowed values. Records come from files and are checked before memory is allocated.
 RANGES = {
     "width": (1, 1024),
     "modes": (0, 127),
@@ -30,14 +30,14 @@ RANGES = {
     "widths": (8, 1024),
 }
 LISTS = ("core_widths", "widths")
-MOST_WEIGHTS = 100_000_000  # a hundred times what is shipped: 400 MB
+MOST_WEIGHTS = 100_000_000  # 17 times the largest that is shipped: 400 MB
 
 
 def complete_record(record: dict[str, Any]) -> dict[str, Any]:
-    """A record {"kind": "ushaped", "width": 16} with every other parameter at its default.
+    """A record like {"kind": "ushaped", "width": 16}, completed with default values.
 
-    A checkpoint carries the whole of it, so that a later default cannot change what it means. Its
-    values are JSON's: lists, where the network's own defaults are tuples.
+    Checkpoints hold the complete record, so that a later default cannot change its meaning. Its
+    values are JSON types: lists where the network's own defaults are tuples.
     """
     kind = record.get("kind")
     if kind not in NETWORKS:

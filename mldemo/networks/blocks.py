@@ -27,7 +27,7 @@ def check_inputs(x: Tensor, snr: Tensor, weight: Tensor) -> None:
 
 
 class Embedding(nn.Module):
-    """A feature vector for what a sample's noise is like: sinusoids, then two linear layers.
+    """A feature vector of a sample's log-SNRs: sinusoids, then two linear layers.
 
     (B, `inputs`) log-SNRs scaled to [-1, 1] -> (B, `features`).
     """
@@ -45,7 +45,7 @@ class Embedding(nn.Module):
 
 
 class _ModulatedSilu(torch.autograd.Function):
-    """silu(ah + b), a and b per sample and channel; autograd itself passes over h more often."""
+    """silu(ah + b), a and b per sample and channel; autograd alone makes more passes over h."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class _ModulatedSilu(torch.autograd.Function):
 
 
 class Modulation(nn.Module):
-    """Per-sample FiLM, activated: h -> silu((1 + a(e)) h + b(e)), with a = b = 0 at first."""
+    """Per-sample FiLM and SiLU: h -> silu((1 + a(e)) h + b(e)), with a = b = 0 at first."""
 
     def __init__(self, features: int, channels: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class OperatorBlock(nn.Module):
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """(B, C, N, N) at any N -> the same shape."""
         g = self.modulation(self.convolution(h, skip=self.skip), embedding)
-        return self.outer(g).add_(h)  # in place: half a pass over the field less
+        return self.outer(g).add_(h)  # in place: saves half a pass over the field
 
 
 class FourierBlock(OperatorBlock):
@@ -113,7 +113,7 @@ class FourierBlock(OperatorBlock):
 
 @constant
 def coordinates(resolution: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Where a point lies on the torus: cos and sin of 2πx₁ and 2πx₂, (1, 4, N, N)."""
+    """Periodic coordinates of the grid points: cos and sin of 2πx₁ and 2πx₂, (1, 4, N, N)."""
     x = torch.arange(resolution, dtype=torch.float64) * (2 * math.pi / resolution)
     first, second = torch.meshgrid(x, x, indexing="ij")
     waves = torch.stack([first.cos(), first.sin(), second.cos(), second.sin()])
@@ -127,7 +127,7 @@ def with_coordinates(x: Tensor) -> Tensor:
 
 
 def to_one_channel(project: nn.Conv2d, h: Tensor) -> Tensor:
-    """A 1x1 convolution to one channel as a matrix times a vector: twice as quick."""
+    """A 1x1 convolution to one channel as a matrix times a vector: twice as fast."""
     bias: Any = project.bias
     y = h.permute(0, 2, 3, 1) @ project.weight.flatten() + bias
     return y[:, None]

@@ -37,8 +37,8 @@ def _wave(n: int, k: Tensor) -> tuple[Tensor, Tensor]:
 def _transform(n: int, m: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """F along the first axis and along the second.
 
-    first (2(m+1), N): a real axis -> pairs (k, re/im), k = 0..m; k > 0 stands for -k as well and
-    is weighted by √2.
+    first (2(m+1), N): a real axis -> pairs (k, re/im), k = 0..m; k > 0 represents -k as well
+    and is weighted by √2.
     second (2(2m+1), 2N): a complex axis, pairs (re/im, x) -> pairs (k, re/im), `_wave_numbers`.
     """
     k = torch.arange(m + 1)
@@ -53,7 +53,8 @@ def _transform(n: int, m: int, dtype: torch.dtype, device: torch.device) -> tupl
 def _analysis(x: Tensor, m: int) -> Tensor:
     """F: (B, C, N, N) -> (modes, B, 2C), real parts, then imaginary parts.
 
-    The modes are (k₁, k₂), k₁ = 0..m, k₂ as in `_wave_numbers`: a half plane, k₁ = 0 twice.
+    The modes are (k₁, k₂), k₁ = 0..m, k₂ as in `_wave_numbers`: a half plane, in which
+    those with k₁ = 0 occur twice, as ±k₂.
     """
     b, c, n, _ = x.shape
     first, second = _transform(n, m, x.dtype, x.device)
@@ -63,7 +64,7 @@ def _analysis(x: Tensor, m: int) -> Tensor:
 
 
 def _synthesis(modes: Tensor, m: int, n: int, added: Tensor | None) -> Tensor:
-    """Fᵀ: (modes, B, 2C) -> (B, C, N, N), plus a field if there is one."""
+    """Fᵀ: (modes, B, 2C) -> (B, C, N, N), plus the field `added` if given."""
     b, c = modes.shape[1], modes.shape[2] // 2
     first, second = _transform(n, m, modes.dtype, modes.device)
     y = modes.transpose(0, 1).reshape(b * (m + 1), len(second), c)
@@ -72,10 +73,10 @@ def _synthesis(modes: Tensor, m: int, n: int, added: Tensor | None) -> Tensor:
 
 
 def _product(matrix: Tensor, many: Tensor, b: int, added: Tensor | None) -> Tensor:
-    """One matrix times each of many, as `b` channels-last fields, plus a field if there is one.
+    """One matrix times each of many, as `b` channels-last fields, plus the field `added` if given.
 
-    The sum is part of the product, and overwrites the field where no gradient is recorded: each
-    further pass over fields at 64² costs a few per cent of a frame.
+    The addition is fused with the product, and overwrites `added` where no gradient is recorded:
+    each further pass over fields at 64² costs a few per cent of a frame.
     """
     n, matrices = len(matrix), matrix.expand(many.shape[0], -1, -1)
     if added is None:
@@ -90,8 +91,8 @@ def _product(matrix: Tensor, many: Tensor, b: int, added: Tensor | None) -> Tens
 def half_plane_matrices(weight: Tensor, m: int) -> Tensor:
     """The W_k of `_analysis`'s modes as real matrices from [re; im] to [re; im].
 
-    (2M+1, M+1, in, 2, out), m ≤ M -> (modes, 2 in, 2 out), [[re, im], [-im, re]]. Of k₂ < 0 the
-    stored half plane has W_{-k} = conj W_k; of k₂ = 0 the Hermitian part is taken.
+    (2M+1, M+1, in, 2, out), m ≤ M -> (modes, 2 in, 2 out), [[re, im], [-im, re]]. For k₂ < 0 the
+    stored half plane has W_{-k} = conj W_k; for k₂ = 0 the Hermitian part is taken.
     """
     cut = weight.shape[1] - 1 - m
     # a negative padding, because its backward pass writes the gradient once
@@ -109,8 +110,8 @@ def half_plane_matrices(weight: Tensor, m: int) -> Tensor:
 class _FourierLayer(torch.autograd.Function):
     """Fᵀ W F x + A x + a, with W_k as real matrices (modes, 2 in, 2 out); A is a 1x1 convolution.
 
-    Autograd by itself would copy a term of every sum: with `blocks._ModulatedSilu` a training step
-    of the FNO takes 6 % less at 32², and of the shipped network 4 %.
+    Autograd alone would copy a term of every sum: together with `blocks._ModulatedSilu` this saves
+    6 % of a training step of the FNO at 32², and 4 % of one of the shipped network.
     """
 
     @staticmethod
@@ -133,7 +134,7 @@ class _FourierLayer(torch.autograd.Function):
             x, weight = skip
             if ctx.needs_input_grad[0]:
                 dx = functional.conv2d(dy, weight.transpose(0, 1))
-            # a product per sample, then their sum: quicker than torch's own backward pass
+            # a product per sample, then their sum: faster than torch's own backward pass
             dweight = dy.flatten(2).bmm(x.flatten(2).mT).sum(0)[:, :, None, None]
             dbias = dy.sum((0, 2, 3)) if ctx.needs_input_grad[4] else None
         d = _analysis(dy, ctx.m)
@@ -146,7 +147,7 @@ class _FourierLayer(torch.autograd.Function):
 
 def act(x: Tensor, matrices: Tensor, m: int, skip: nn.Conv2d | None = None) -> Tensor:
     """Fᵀ W F x, (B, in, N, N) -> (B, out, N, N), plus a 1x1 convolution of x if one is given."""
-    if not torch.is_grad_enabled():  # a call of 16 images at 32² takes 4 % less
+    if not torch.is_grad_enabled():  # saves 4 % of a call of 16 images at 32²
         added = None if skip is None else skip(x)
         return _synthesis(_analysis(x, m).bmm(matrices), m, x.shape[-1], added)
     convolution = (None, None) if skip is None else (skip.weight, skip.bias)
@@ -165,9 +166,9 @@ def _interpolation(source: int, target: int, dtype: torch.dtype, device: torch.d
 
 
 def on_both_axes(matrix: Tensor, x: Tensor, added: Tensor | None = None) -> Tensor:
-    """A (M, N) matrix along either axis of a field, (B, C, N, N) -> (B, C, M, M), channels-last.
+    """An (M, N) matrix along both axes of a field, (B, C, N, N) -> (B, C, M, M), channels-last.
 
-    Plus a field if there is one, which may be overwritten.
+    Plus the field `added` if given, which may be overwritten.
     """
     b, c, n, _ = x.shape
     y = matrix.expand(b, -1, -1).bmm(x.permute(0, 2, 3, 1).reshape(b, n, n * c))
@@ -175,8 +176,8 @@ def on_both_axes(matrix: Tensor, x: Tensor, added: Tensor | None = None) -> Tens
 
 
 def resample_features(x: Tensor, resolution: int, added: Tensor | None = None) -> Tensor:
-    """`mldemo.space.spectral.resample` as two real matrix products, plus a field if there is one.
+    """`mldemo.space.spectral.resample` as two real matrix products, plus `added` if given.
 
-    Quick for many channels. The answer is channels-last; `added` may be overwritten.
+    Fast for many channels. The result is channels-last; `added` may be overwritten.
     """
     return on_both_axes(_interpolation(x.shape[-1], resolution, x.dtype, x.device), x, added)

@@ -1,8 +1,8 @@
 """Contiguous fields: the Fourier layer as products with real matrices in another order.
 
-The networks are channels-last throughout; this order is for neuralop's, which are not. Converting
-their fields at the boundary, or rearranging them between the products of `channels_last`, took
-1.25 and 1.4 times as long at 64² and 128².
+The networks are channels-last throughout; this order is for neuralop's networks, which are not.
+Converting their fields at the boundary, or rearranging them between the products of
+`channels_last`, took 1.25 and 1.4 times as long at 64² and 128².
 """
 
 import torch
@@ -15,7 +15,7 @@ from mldemo.space.spectral import constant
 
 @constant
 def _cosines(n: int, m: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-    """Six matrices: a row is read by the fewest real functions.
+    """Six matrices; they expand a row in the fewest real functions, 2m + 1.
 
     rows (2m+1, N): v -> P_k = Σ_x v(x) cos(2πkx/N)/N for k = 0..m, then Q_k with sin, k = 1..m
     columns (2m+1, 2(m+1), N): the columns' DFT, times -i on the rows Q
@@ -50,7 +50,7 @@ def stored_matrices(weight: Tensor, m: int) -> Tensor:
 
 
 def _in_order(z: Tensor, parts: int) -> Tensor:
-    """`contiguous`, one part after the other: 2 to 5 times as quick, for the loops are longer."""
+    """`contiguous`, one part after the other: 2 to 5 times as fast, as its loops are longer."""
     return torch.stack(z.unbind(parts), parts)
 
 

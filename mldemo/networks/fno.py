@@ -18,7 +18,7 @@ from mldemo.networks.blocks import (
 
 
 class NeuralOperator(nn.Module):
-    """Lift to `width` channels, blocks that are conditioned on 4 · `width` features, project.
+    """Lift to `width` channels, blocks conditioned on 4 · `width` features, project to one.
 
     (B, 2, N, N) and scaled log-SNRs, (B, 11) or (1, 11) for all -> (B, 1, N, N).
     """
@@ -31,7 +31,7 @@ class NeuralOperator(nn.Module):
         self.hidden = nn.Conv2d(width, width, 1)
         self.project = nn.Conv2d(width, 1, 1)
         for parameter in self.project.parameters():
-            nn.init.zeros_(parameter)  # the linear filter, to begin with
+            nn.init.zeros_(parameter)  # so that D is the linear filter at first
 
     def forward(self, x: Tensor, snr: Tensor) -> Tensor:
         """Evaluate the operator on fields sampled at any N."""
@@ -46,7 +46,7 @@ class NeuralOperator(nn.Module):
 class FourierNeuralOperator(NeuralOperator):
     """Lift to `width` channels, `depth` Fourier blocks with |k|∞ ≤ `modes`, project to one.
 
-    One set of weights serves every N ≥ 8.
+    One set of weights applies at every N ≥ 8.
     (B, 2, N, N) and scaled log-SNRs, (B, 11) or (1, 11) for all -> (B, 1, N, N).
     """
 

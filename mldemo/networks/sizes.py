@@ -1,4 +1,4 @@
-"""The two sizes of the family: one for a CPU, one for a GPU or patience."""
+"""The two sizes of the U-shaped operator: light for CPUs, large for GPUs (slow on CPUs)."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def size_of(record: dict[str, Any]) -> str | None:
-    """The size that a network's record is of; None if it is neither."""
+    """The name of the size that a network's record describes; None if it is neither."""
     if record.get("kind") not in NETWORKS:
         return None
     found = complete_record(record)

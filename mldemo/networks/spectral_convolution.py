@@ -1,11 +1,11 @@
-"""A spectral convolution that is symmetric, exact at odd N, and quick on a CPU.
+"""A spectral convolution that is symmetric, exact at odd N, and fast on a CPU.
 
 (Kv)^_k = W_k v̂_k for |k|∞ ≤ m and 0 beyond, with complex matrices W_k = conj W_{-k}. Nyquist modes
 of an even grid are left out, so the layer is the same operator on every level that resolves m.
 
 The transform is a truncated DFT written as real matrix products, one for each axis: of N
-frequencies only those up to m are ever formed. The answer has the layout of the question, and the
-products come in the order that suits it: see `channels_last` and `contiguous`.
+frequencies only those up to m are ever formed. The output has the memory layout of the input,
+and the products are ordered to suit it: see `channels_last` and `contiguous`.
 """
 
 from functools import partial
@@ -24,8 +24,8 @@ class SpectralConvolution(BaseSpectralConv):
     """Multiply the modes |k|∞ ≤ m of a (B, C, N, N) field by learned complex matrices.
 
     `n_modes` follows neuralop: the number of modes kept per axis, so (17, 17) keeps |k|∞ ≤ 8; it
-    must be odd, for the kept set to be symmetric. Of the other arguments that neuralop passes to a
-    `conv_module`, those that would ask for another layer are refused.
+    must be odd, so that the kept set is symmetric. Of the other arguments that neuralop passes to
+    a `conv_module`, those that would require a different layer raise `ValueError`.
 
     The weights start at zero: a mode that no training level has reached then adds nothing.
 
@@ -61,7 +61,7 @@ class SpectralConvolution(BaseSpectralConv):
         return 2 * self.modes + 1, 2 * self.modes + 1
 
     def transform(self, x: Tensor, output_shape: Any = None) -> Tensor:
-        """The skip connection's grid: the same as the layer's."""
+        """The input of neuralop's skip connection, unchanged: the layer keeps the grid."""
         return x
 
     def forward(

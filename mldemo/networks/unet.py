@@ -1,8 +1,8 @@
 """The baseline: a U-Net on the grid it is given, as image diffusion models use it.
 
-Its 3x3 convolutions reach as many grid points on every grid, so the distance that they reach on
-the torus halves when N doubles: at each N it is another operator, and weights trained at one N say
-nothing about the next. It is here to be compared with the operators, which serve every N.
+Its 3x3 convolutions cover the same number of grid points on every grid, so their reach on the
+torus halves when N doubles: at each N it is another operator, and weights trained at one N need
+not work at the next. It is here for comparison with the operators, which apply at every N.
 """
 
 from itertools import pairwise
@@ -41,10 +41,10 @@ class UNet(nn.Module):
         self.norm = nn.GroupNorm(8, widths[0])
         self.project = nn.Conv2d(widths[0], 1, 3, padding=1)
         for parameter in self.project.parameters():
-            nn.init.zeros_(parameter)  # the linear filter, to begin with
+            nn.init.zeros_(parameter)  # so that D is the linear filter at first
 
     def forward(self, x: Tensor, snr: Tensor) -> Tensor:
-        """Evaluate the network on the grid of `x`; an odd side n has (n + 1)/2 below it."""
+        """Evaluate the network on the grid of `x`; an odd side n is halved to (n + 1)/2."""
         check_inputs(x, snr, self.project.weight)
         e = self.embedding(snr)
         h, kept = self.enter(x.contiguous(memory_format=torch.channels_last)), []

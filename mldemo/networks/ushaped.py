@@ -1,7 +1,7 @@
 """The U-shaped operator: a convolutional core on a latent grid of fixed size, Fourier blocks.
 
-What an image shows is decided at low frequencies, where convolutions are good and a Fourier layer
-is not; how it looks close by is decided on the full grid. The core sees the restriction of the
+The content of an image is decided at low frequencies, where convolutions are good and a Fourier
+layer is not; its fine detail is decided on the full grid. The core sees the restriction of the
 field to a grid that does not depend on N, so ordinary 3x3 convolutions in it are one operator at
 every resolution and its cost is constant in N.
 """
@@ -27,7 +27,7 @@ from mldemo.networks.channels_last import resample_features
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with GroupNorm, SiLU and FiLM between them, and a skip.
 
-    Zero padding: the latent grid has fixed size, so this tells the core where the border is.
+    Zero padding: on a latent grid of fixed size it marks the border for the core.
     """
 
     def __init__(self, channels: int, out_channels: int, features: int) -> None:
@@ -111,11 +111,11 @@ class Core(nn.Module):
 class UShapedOperator(nn.Module):
     """Restrict to a fixed grid, a U-Net there, prolong, then Fourier blocks on the full grid.
 
-    `core_grid` points per side in the latent, of which the core sees patches of `core_patch`²;
-    `core_widths` channels there and at every halving; `width` channels and |k|∞ ≤ `modes` in the
-    `depth` Fourier blocks. (B, 2, N, N) at any N ≥ 8 and scaled log-SNRs, (B, 11) or
-    (1, 11) for all -> (B, 1, N, N).
-    The patches must tile the latent, and halve as often as the core has widths.
+    The latent grid has `core_grid` points per side and enters the core in patches of
+    `core_patch`²; `core_widths` channels there and after every halving; `width` channels and
+    |k|∞ ≤ `modes` in the `depth` Fourier blocks. (B, 2, N, N) at any N ≥ 8 and scaled log-SNRs,
+    (B, 11) or (1, 11) for all -> (B, 1, N, N).
+    `core_grid` must be a multiple of `core_patch` · 2^(len(`core_widths`) - 1), else `ValueError`.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class UShapedOperator(nn.Module):
         self.hidden = nn.Conv2d(width, width, 1)
         self.project = nn.Conv2d(width, 1, 1)
         for parameter in self.project.parameters():
-            nn.init.zeros_(parameter)  # the linear filter, to begin with
+            nn.init.zeros_(parameter)  # so that D is the linear filter at first
 
     def forward(self, x: Tensor, snr: Tensor) -> Tensor:
         """Evaluate the operator on fields sampled at any N."""

@@ -3,10 +3,10 @@
 Scales are physical: V_n and W_n, n = 4, 8, 16, …, are spanned by n functions each per axis of the
 torus, whatever the grid. The functions are Meyer's, which are orthonormal and whose Fourier
 transforms have compact support; so the coefficients of a field of H_N are exact sums over its
-modes, on even grids and odd ones, and a layer is one operator at every N, as a spectral
-convolution is: P_N K u is what it makes of u in H_N. Filters of compact support (Haar's,
-Daubechies') act on samples, and are another operator on every grid. The price is a tail: Meyer's
-functions fall as the fifth power of the distance and do not vanish.
+modes, on even grids and odd ones, and a layer is one operator K at every N, as a spectral
+convolution is: it maps u in H_N to P_N K u. Filters of compact support (Haar's, Daubechies') act
+on samples, and are another operator on every grid. The price is a tail: Meyer's functions decay
+as the inverse fifth power of the distance and do not vanish.
 
 Sources: T. Tripura, S. Chakraborty, arXiv 2205.02191 (learned weights for wavelet coefficients;
 here a convolution of them, and one on every scale, as in G. Gupta, X. Xiao, P. Bogdan,
@@ -57,7 +57,7 @@ def _functions(n: int, gains: Tensor, points: int) -> Tensor:
 def analysis(n: int, resolution: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Samples on N points -> √N times the coefficients in V_n and W_n, (2n, N), without Nyquist.
 
-    Its transpose leads back.
+    Its transpose is the synthesis.
     """
     gains = torch.ones(bandwidth(resolution) + 1).double() / math.sqrt(resolution)
     return _functions(n, gains, resolution).to(device=device, dtype=dtype)
@@ -89,8 +89,8 @@ class WaveletConvolution(nn.Module):
     """Circular 3x3 convolutions of the coefficients of each scale, over channels and directions.
 
     The details of scale n = 4, 8, …, of which there are `scales`, are W_n⊗V_n, V_n⊗W_n and
-    W_n⊗W_n; V_4⊗V_4 joins those of scale 4. What lies in finer scales is mapped to 0. The filters
-    start at zero, as those of a spectral convolution do. (B, C, N, N) at any N -> the same shape.
+    W_n⊗W_n; V_4⊗V_4 joins those of scale 4. Finer scales are mapped to 0. The filters start
+    at zero, as those of a spectral convolution do. (B, C, N, N) at any N -> the same shape.
     """
 
     def __init__(self, channels: int, scales: int) -> None:

@@ -19,7 +19,7 @@ from mldemo.space.diagonal import Diagonal
 from mldemo.space.noise import unit_modes
 from mldemo.space.spectral import check_resolution, multiplicity, to_field
 
-UNBOUNDED_LEVEL = 16  # where an operator that is not trace class has its trace
+UNBOUNDED_LEVEL = 16  # the level on which an operator that is not trace class is normalised
 
 
 def in_range(name: str, value: float, low: float, high: float, open_low: bool = False) -> None:
@@ -34,8 +34,8 @@ def in_range(name: str, value: float, low: float, high: float, open_low: bool = 
 class Parameter(NamedTuple):
     """A parameter that changes the shape of a spectrum, and its range in training.
 
-    A network trained over varied priors has met this range; exact scores know no such bound. A
-    `Request` has a field of each name.
+    Networks for varied priors are trained on this range; exact scores have no such bound.
+    `Request` has a field of the same name.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Parameter(NamedTuple):
     high: float
 
     def __contains__(self, value: object) -> bool:
-        """Whether training has met a value."""
+        """Whether a value lies in the training range."""
         return isinstance(value, int | float) and self.low <= value <= self.high
 
 
@@ -56,10 +56,10 @@ PRIORS: "dict[str, type[Prior]]" = {}
 class Prior(ABC):
     """A covariance operator Q = diag(q_k), scaled to the trace `trace` over all frequencies.
 
-    A subclass gives the shape of the spectrum and says what is known of it; one that has a name
-    is in `PRIORS`, hence on the command line, on the page and in the API, and a network trained
-    over varied priors serves it. Without a finite sum of the shape there is no operator to scale:
-    then level 16 holds the variance `trace`, and the growth with N is seen.
+    A subclass defines the shape of the spectrum and states whether its sum is finite. A subclass
+    with a name is in `PRIORS`, hence on the command line, on the page and in the API, and can be
+    used with a network trained over varied priors. If the sum of the shape diverges, `trace` is
+    the trace on level 16, and that on level N grows with N (but see `Standard`).
 
     written: the formula for q_k; parameters in braces are replaced by their values.
     adjustable: the parameters that a request may set.
@@ -71,7 +71,7 @@ class Prior(ABC):
     trace: float = field(default=1.0, kw_only=True)
 
     def __init_subclass__(cls) -> None:
-        """Enter the prior under its name."""
+        """Register a prior that has a name; a name that is taken raises `TypeError`."""
         if "name" in cls.__dict__:
             if cls.name in PRIORS:
                 raise TypeError(f"there is a prior called {cls.name} already")
@@ -83,7 +83,7 @@ class Prior(ABC):
 
     @classmethod
     def for_data(cls, power: Tensor, variance: float) -> "Prior":
-        """The prior by default for data with this radial power spectrum and tr Λ."""
+        """The default prior for data with this radial power spectrum and tr Λ."""
         return cls(trace=variance)
 
     @abstractmethod
@@ -92,7 +92,7 @@ class Prior(ABC):
 
     @abstractmethod
     def _shape_trace(self) -> float:
-        """The sum of `_shape` over all of Z²; only asked for if it is finite."""
+        """The sum of `_shape` over all of Z²; called only if it is finite."""
 
     @property
     def formula(self) -> str:
@@ -119,7 +119,7 @@ class Prior(ABC):
         return _eigenvalues(self, check_resolution(resolution))
 
     def operator_like(self, field: Tensor) -> Diagonal:
-        """Q for a field (..., N, N), in its dtype and on its device; copied once."""
+        """Q for a field (..., N, N), in its dtype and on its device; cached."""
         return _operator_on(self, field.shape[-1], field.dtype, field.device)
 
     def level_trace(self, resolution: int) -> float:

@@ -14,7 +14,7 @@ NEGLIGIBLE = 1e-30
 class Diagonal:
     """A e_k = a_k e_k on level N; `values` holds the a_k, real, (..., N, N//2 + 1), 0 at Nyquist.
 
-    Leading axes are those of a batch: one operator for all samples, or one for each.
+    Leading axes, if any, are batch axes: one operator for all samples, or one for each.
     """
 
     values: Tensor
@@ -38,9 +38,9 @@ class Diagonal:
     def inverse(self) -> "Diagonal":
         """The pseudo-inverse: 1/a_k, and 0 where a_k ≤ 1e-30.
 
-        Modes outside the band have a_k = 0, and so have modes without data and noise. In single
+        Modes outside the band have a_k = 0, as do modes without data and noise. In single
         precision 1/a overflows below 3e-39, and products of an eigenvalue with an inverse must
-        not come near; 1e-30 is far below every spectrum here on which anything depends.
+        not come close to that; 1e-30 is far below every eigenvalue that matters here.
         """
         return Diagonal(torch.where(self.values > NEGLIGIBLE, 1 / self.values, 0.0))
 
@@ -62,5 +62,5 @@ class Diagonal:
         return (multiplicity(n).to(self.values) * self.values).sum((-2, -1))
 
     def like(self, field: Tensor) -> "Diagonal":
-        """With the dtype and on the device of a real tensor."""
+        """The operator with the dtype and on the device of a real tensor."""
         return Diagonal(self.values.to(field.device, field.dtype))

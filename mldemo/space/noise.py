@@ -21,12 +21,12 @@ from mldemo.space.streams import Stream, check_seed, generator
 
 @lru_cache(maxsize=64)
 def shell_order(resolution: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Where the numbers of a shell-ordered sequence go.
+    """Positions of the numbers of a shell-ordered sequence in the rfft2 layout.
 
     The half plane H⁺ = {k₂ > 0} ∪ {k₂ = 0, k₁ > 0} of H_N is listed shell by shell. Pair j of the
-    sequence (numbers 2j + 1 and 2j + 2; number 0 belongs to k = 0) goes to ``rows[j], columns[j]``
-    of the rfft2 layout. The third array holds the j with k₂ = 0; their conjugates go to the rows
-    of the fourth, in column 0.
+    sequence (numbers 2j + 1 and 2j + 2; number 0 belongs to k = 0) goes to
+    ``rows[j], columns[j]``. The third array holds the j with k₂ = 0; their conjugates go to the
+    rows of the fourth, in column 0.
     """
     m = bandwidth(resolution)
     pairs = [
@@ -83,16 +83,17 @@ def _bridge(
 class BrownianPath:
     """Brownian motions W_t, 0 ≤ t ≤ 1, in white-noise modes: E|W_t,k|² = t, W_0 = 0.
 
-    The path of a sample is a function of (seed, index) alone, so it can be looked at with any
+    The path of a sample is a function of (seed, index) alone, so it can be evaluated with any
     step count and on any level: coarse increments are sums of fine ones, and levels are coupled
-    as in `unit_modes`. It is a Lévy tree: an inner point of an interval is drawn from the
-    Brownian bridge over it, with numbers that belong to that point. Intervals are halved `depth`
-    times in the clock √t, in which the samplers' grids are well spread; t is then drawn from the
-    bridge over the last one. That is exact in law as long as at most one queried time lies inside
-    each interval of length 2^-depth: for every grid of up to 1,000 steps in t or in log-SNR.
+    as in `unit_modes`. It is Lévy's construction, a binary tree: an inner point of an interval is
+    drawn from the Brownian bridge over it, with random numbers that depend on that point alone.
+    Intervals are halved `depth` times in √t, in which the samplers' grids are well spread; W_t is
+    then drawn from the bridge over the last one. This is exact in law if at most one queried time
+    lies inside each interval of length 2^-depth in √t, as for every grid of up to 1,000 steps in
+    t or in log-SNR.
 
-    Successive queries share most of their ancestors, which are kept, so a sampling loop costs a
-    few draws a step.
+    Successive queries share most of their ancestors, which are cached, so a sampling loop costs a
+    few draws per step.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class BrownianPath:
         self.seed, self.indices = check_seed(seed), [int(i) for i in indices]
         self.resolution, self.depth = resolution, depth
         self._count = (2 * bandwidth(resolution) + 1) ** 2
-        self._trail: list[tuple[int, np.ndarray]] = []  # (node, value) on the way to the last t
+        self._trail: list[tuple[int, np.ndarray]] = []  # (node, value) down to the last queried t
         self._end = self._draw(1)
 
     def _draw(self, node: int) -> np.ndarray:

@@ -39,7 +39,7 @@ class Standard(Prior):
 
     @property
     def trace_class(self) -> bool:
-        """No."""
+        """Always false."""
         return False
 
     @property
@@ -83,7 +83,7 @@ class PowerLaw(Prior):
 
     @property
     def reason(self) -> str:
-        """The exponent, and what it does to the sum."""
+        """The exponent, and whether the sum converges."""
         s = self.exponent
         if self.trace_class:
             return f"s = {s:.2f} > 1: Σ |k|⁻²ˢ converges in two dimensions"
@@ -97,7 +97,7 @@ class Laplacian(PowerLaw):
     """Inverse power of the Laplacian, q_k ∝ (4π²|k|²)^{-s}, q_0 = 0. Trace class iff s > 1.
 
     The mean (k = 0) carries no noise: the prior is degenerate there. The paper's exponent is
-    s = 1.1 (its code puts 0.55 on the root). Σ'_k |k|^{-2s} = 4 ζ(s) β(s) with the Riemann ζ and
+    s = 1.1 (0.55 for √Q in its code). Σ'_k |k|^{-2s} = 4 ζ(s) β(s) with the Riemann ζ and
     the Dirichlet β functions.
     """
 
@@ -135,7 +135,7 @@ def _matern_trace(width: float, exponent: float) -> float:
 class Bessel(PowerLaw):
     """Matérn covariance, q_k ∝ (κ² + 4π²|k|²)^{-s}. Trace class iff s > 1.
 
-    2π/κ is the correlation length: flat for 2π|k| < κ, then falling as |k|^{-2s}.
+    2π/κ is the correlation length; q_k is flat for 2π|k| < κ and falls as |k|^{-2s} beyond.
     """
 
     name: ClassVar[str] = "bessel"
@@ -175,10 +175,10 @@ def _filter_gains(seed: int, cutoff: int, resolution: int) -> Tensor:
 
 @dataclass(frozen=True)
 class FourierFilter(Prior):
-    """The paper's FNO prior: white noise through one random Fourier layer, q_k ∝ R_k².
+    """The paper's FNO prior: white noise filtered by a random Fourier layer, q_k ∝ R_k².
 
     R_k is real, even and uniform in [0.2, 1] for |k|∞ ≤ K, drawn from `filter_seed`; q_k = 0
-    beyond, so Q has finite rank (2K + 1)² and is trace class for a trivial reason.
+    beyond, so Q has finite rank (2K + 1)² and is trivially trace class.
     """
 
     name: ClassVar[str] = "fno"
@@ -196,7 +196,7 @@ class FourierFilter(Prior):
 
     @property
     def reason(self) -> str:
-        """Trivial."""
+        """Finite rank."""
         return "finitely many qₖ are not 0"
 
     def _shape(self, resolution: int) -> Tensor:
@@ -248,7 +248,7 @@ class Combined(PowerLaw):
 class Matched(PowerLaw):
     """Noise shaped like the data, q_k ∝ (k₀² + |k|²)^{-p}, k₀ and p from `fit_matched`.
 
-    The same family as `Bessel` (κ = 2πk₀, s = p), with parameters that data have chosen.
+    The same family as `Bessel` (κ = 2πk₀, s = p), with parameters fitted to the data.
     """
 
     name: ClassVar[str] = "matched"
@@ -264,7 +264,7 @@ class Matched(PowerLaw):
 
     @classmethod
     def for_data(cls, power: Tensor, variance: float) -> "Matched":
-        """The fit."""
+        """The prior fitted to the power spectrum, `fit_matched`."""
         return fit_matched(power, variance)
 
     def _shape(self, resolution: int) -> Tensor:
@@ -295,8 +295,9 @@ def prior_from_dict(record: dict[str, Any]) -> Prior:
 def fit_matched(power: Tensor, trace: float, resolution: int = 64) -> Matched:
     """Fit q_k = c (k₀² + |k|²)^{-p} to a radial power spectrum, least squares in log-log.
 
-    `power` holds the mean |û_k|² of the shells 0, 1, 2, … (`radial_power`); the shells inside
-    the inscribed disc of the level count, each once per unit of log |k|. c follows from `trace`.
+    `power` holds the mean |û_k|² of the shells 0, 1, 2, … (`radial_power`). The fit uses the
+    shells from 1 to the bandwidth of the level, with squared residuals weighted by 1/|k|: equal
+    weight per unit of log |k|. c follows from `trace`.
     """
     from scipy.optimize import least_squares
 

@@ -23,9 +23,9 @@ Compute = TypeVar("Compute", bound=Callable[..., Any])
 def outside_modes(compute: Compute) -> Compute:
     """Make a function return ordinary tensors, whatever mode it is called in.
 
-    A tensor made in inference mode may not take part in a backward pass, and one made while a
-    network is traced (`torch.export`, `torch.compile`) is a stand-in without values: neither may
-    be kept for the next call. To `torch.compile` the result is a constant of the graph.
+    A tensor created in inference mode cannot take part in a backward pass, and one created while
+    a network is traced (`torch.export`, `torch.compile`) is a placeholder without values: neither
+    may be cached for later calls. To `torch.compile` the result is a constant of the graph.
     """
 
     @wraps(compute)
@@ -37,16 +37,16 @@ def outside_modes(compute: Compute) -> Compute:
 
 
 def _traced_as_constant(function: Compute) -> Compute:
-    # `torch.compiler.assume_constant_result` does this, and imports the compiler for it: a second
+    # as `torch.compiler.assume_constant_result` does, which takes a second to import the compiler
     setattr(function, "_dynamo_marked_constant", True)  # noqa: B010
     return function
 
 
 def constant(compute: Compute) -> Compute:
-    """Keep what a function of hashable arguments returns, made by `outside_modes`."""
+    """Cache the results of a function of hashable arguments, called by `outside_modes`."""
     kept = lru_cache(maxsize=256)(outside_modes(compute))
 
-    # the cache outermost: leaving the modes at every call takes 3 % of an FNO's step at 16²
+    # the cache is outermost: leaving the modes at every call costs 3 % of an FNO's step at 16²
     @wraps(compute)
     def found(*args: Any) -> Any:
         return kept(*args)
@@ -64,7 +64,10 @@ def check_resolution(resolution: int) -> int:
 
 
 def check_precision(field: Tensor) -> Tensor:
-    """Return fields of float32 or float64, else raise ``ValueError``; others have no FFT."""
+    """Return fields of float32 or float64, else raise ``ValueError``.
+
+    Half precision has no FFT on a CPU.
+    """
     if field.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"fields must be float32 or float64, got {field.dtype}: convert them")
     return field
@@ -87,7 +90,7 @@ def frequencies(resolution: int) -> tuple[Tensor, Tensor]:
 
 @constant
 def multiplicity(resolution: int) -> Tensor:
-    """How many modes of the whole plane each half-plane mode stands for: 1, 2, or 0 (Nyquist).
+    """How many modes of the whole plane each half-plane mode represents: 1, 2, or 0 (Nyquist).
 
     Σ_k f_k over H_N equals ``(multiplicity(N) * f).sum()`` for every even f. Float64.
     """
@@ -108,7 +111,7 @@ def radius(resolution: int) -> Tensor:
 def _placed(
     compute: Callable[[int], Tensor], resolution: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """A constant of level N, copied to a device once: a copy at every call would wait for it."""
+    """A constant of level N, cached on a device: a copy at every call would synchronise."""
     return compute(resolution).to(device, dtype)
 
 
@@ -129,7 +132,7 @@ def to_field(modes: Tensor, resolution: int) -> Tensor:
 
 
 def resample_modes(modes: Tensor, source: int, target: int) -> Tensor:
-    """Modes on level `source` as modes on level `target`: cut off, or padded with zeros."""
+    """Modes on level `source` as modes on level `target`: truncated or zero-padded."""
     m = bandwidth(min(source, target))
     out = modes.new_zeros((*modes.shape[:-2], target, target // 2 + 1))
     out[..., : m + 1, : m + 1] = modes[..., : m + 1, : m + 1]
@@ -187,7 +190,8 @@ def _shell_sizes(resolution: int) -> Tensor:
 def radial_mean(values: Tensor, resolution: int) -> Tensor:
     """Mean of an even function of k over each shell round(|k|).
 
-    (..., N, N//2 + 1) -> (..., shells), shells 0, 1, 2, …; the last lies in the corners.
+    (..., N, N//2 + 1) -> (..., shells), shells 0, 1, 2, …; those beyond `bandwidth(N)`
+    contain only modes in the corners of the band.
     """
     like = values.dtype, values.device
     size = _placed(_shell_sizes, resolution, *like)

@@ -12,17 +12,17 @@ LARGEST_SEED = 2**63 - 1
 
 
 class Stream(IntEnum):
-    """What a generator is for. A number is never used again: shipped results depend on it."""
+    """What a generator is for. Numbers are never reused: shipped results depend on it."""
 
-    START = 0  # of a sample: its initial noise (one key of it splits data sets)
+    START = 0  # of a sample: its initial noise (one of its keys splits the data sets)
     PATH = 1  # of a sample: its Brownian path; the node is that of the tree
     FILTER = 2  # of a prior: its random Fourier filter
     TRAINING = 3  # of a training step: batch, times, noise
     FAMILY = 4  # of a variation: its parameters
     MATERIAL = 5  # of a sample of the two-phase medium
-    FLOOR = 6  # of a draw of real images in the place of samples
+    FLOOR = 6  # of a draw of real images in place of samples
     CLEAN = 7  # of a sample: the function from which a conditioned run starts
-    SKETCH = 8  # of a variation of a sketch: which one, how it is moved and stretched
+    SKETCH = 8  # of a variation of a sketch: which sketch, and its affine map
 
 
 def check_seed(seed: int) -> int:
@@ -35,6 +35,6 @@ def check_seed(seed: int) -> int:
 
 
 def generator(stream: Stream, seed: int, index: int = 0, node: int = 0) -> np.random.Generator:
-    """A generator of its own for each (stream, seed, index, node), always at its beginning."""
+    """The generator of (stream, seed, index, node), at the start of its sequence."""
     bits = np.random.Philox(key=[check_seed(seed), index], counter=[0, 0, node, int(stream)])
     return np.random.Generator(bits)
