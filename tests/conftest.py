@@ -86,7 +86,7 @@ def tiny_bundle(
 
 
 @pytest.fixture
-def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+def copied_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
     """A copy of the tiny bundle that a test may damage."""
     from mldemo.store import checkpoints
 

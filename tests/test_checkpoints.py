@@ -43,7 +43,7 @@ def edit_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]
 
 
 def test_a_loaded_checkpoint_is_what_was_trained(
-    bundle: Path, idx_folder: Path, tiny_plan: dict
+    copied_bundle: Path, idx_folder: Path, tiny_plan: dict
 ) -> None:
     """Weights to half precision, prior, schedule, statistics and levels exactly."""
     from mldemo.data.sets import IdxFolder
@@ -53,7 +53,7 @@ def test_a_loaded_checkpoint_is_what_was_trained(
     run = Training(Plan(**tiny_plan), IdxFolder(idx_folder).fields()[:50])
     for _ in run.run():
         pass
-    loaded = load_checkpoint("tiny", bundle)
+    loaded = load_checkpoint("tiny", copied_bundle)
     kept = loaded.network.state_dict()
     for name, tensor in run.average.module.state_dict().items():
         assert torch.equal(kept[name], tensor.half().float()), name
@@ -67,10 +67,10 @@ def test_a_loaded_checkpoint_is_what_was_trained(
     assert loaded.record["network"].keys() == network
 
 
-def test_half_precision_changes_no_pixel_much(bundle: Path) -> None:
+def test_half_precision_changes_no_pixel_much(copied_bundle: Path) -> None:
     """The stored weights against the same weights moved by one half-precision rounding error."""
-    checkpoint = load_checkpoint("tiny", bundle)
-    run = prepare(Request(checkpoint="tiny", **REQUEST), folder=bundle)
+    checkpoint = load_checkpoint("tiny", copied_bundle)
+    run = prepare(Request(checkpoint="tiny", **REQUEST), folder=copied_bundle)
     before = run.result().x0
     generator = torch.Generator().manual_seed(0)
     for p in checkpoint.network.parameters():
@@ -89,10 +89,10 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damaged_files_are_refused(bundle: Path, kind: str) -> None:
-    rewrite(bundle, DAMAGE[kind], keep_hash=True)
+def test_damaged_files_are_refused(copied_bundle: Path, kind: str) -> None:
+    rewrite(copied_bundle, DAMAGE[kind], keep_hash=True)
     with pytest.raises(CheckpointError, match=r"bytes, the manifest says|sha256"):
-        load_checkpoint("tiny", bundle)
+        load_checkpoint("tiny", copied_bundle)
 
 
 class _Bomb:
@@ -100,13 +100,13 @@ class _Bomb:
         return (Path.touch, (Path("exploded"),))
 
 
-def test_a_pickle_is_never_opened(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_is_never_opened(copied_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even when the manifest vouches for it."""
-    monkeypatch.chdir(bundle)
-    rewrite(bundle, lambda raw: pickle.dumps(_Bomb()), keep_hash=False)
+    monkeypatch.chdir(copied_bundle)
+    rewrite(copied_bundle, lambda raw: pickle.dumps(_Bomb()), keep_hash=False)
     with pytest.raises(CheckpointError, match="no checkpoint of mldemo"):
-        load_checkpoint("tiny", bundle)
-    assert not (bundle / "exploded").exists()
+        load_checkpoint("tiny", copied_bundle)
+    assert not (copied_bundle / "exploded").exists()
 
 
 def _drop(t: dict) -> None:
@@ -140,33 +140,33 @@ def _no_statistics(t: dict) -> None:
     ],
 )
 def test_wrong_contents_are_refused_though_the_hash_agrees(
-    bundle: Path, change: Callable, words: str
+    copied_bundle: Path, change: Callable, words: str
 ) -> None:
-    edit_tensors(bundle, change)
+    edit_tensors(copied_bundle, change)
     with pytest.raises(CheckpointError, match=words):
-        load_checkpoint("tiny", bundle)
+        load_checkpoint("tiny", copied_bundle)
 
 
-def test_a_manifest_cannot_point_outside_its_folder(bundle: Path) -> None:
-    secret = bundle.parent / "tiny.safetensors"
-    shutil.move(bundle / "tiny.safetensors", secret)
-    manifest = read_manifest(bundle)
+def test_a_manifest_cannot_point_outside_its_folder(copied_bundle: Path) -> None:
+    secret = copied_bundle.parent / "tiny.safetensors"
+    shutil.move(copied_bundle / "tiny.safetensors", secret)
+    manifest = read_manifest(copied_bundle)
     manifest["files"]["tiny"]["file"] = "../tiny.safetensors"
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    (copied_bundle / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match="must be a plain file name"):
-        load_checkpoint("tiny", bundle)
+        load_checkpoint("tiny", copied_bundle)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"files": []}', "{"])
-def test_a_damaged_manifest_says_so(bundle: Path, text: str) -> None:
-    (bundle / "manifest.json").write_text(text)
+def test_a_damaged_manifest_says_so(copied_bundle: Path, text: str) -> None:
+    (copied_bundle / "manifest.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"manifest\.json is damaged"):
-        load_checkpoint("tiny", bundle)
+        load_checkpoint("tiny", copied_bundle)
 
 
-def test_missing_things_are_named(bundle: Path, tmp_path: Path) -> None:
+def test_missing_things_are_named(copied_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="'huge'; there are: tiny"):
-        load_checkpoint("huge", bundle)
+        load_checkpoint("huge", copied_bundle)
     with pytest.raises(CheckpointError, match=r"holds no manifest\.json"):
         load_checkpoint("tiny", tmp_path / "nowhere")
 

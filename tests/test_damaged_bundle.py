@@ -43,20 +43,20 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 
 
 @pytest.mark.parametrize("kind", MANIFESTS)
-def test_a_damaged_manifest(run, bundle: Path, tmp_path: Path, kind: str) -> None:
-    path = bundle / "manifest.json"
+def test_a_damaged_manifest(run, copied_bundle: Path, tmp_path: Path, kind: str) -> None:
+    path = copied_bundle / "manifest.json"
     manifest = json.loads(path.read_text())
     change, words = MANIFESTS[kind]
     change(manifest)
     path.write_text(json.dumps(manifest))
     for command in (("sample", "--out", tmp_path / "a.png"), ("verify",)):
-        answer = run(*command, "--checkpoints", bundle)
+        answer = run(*command, "--checkpoints", copied_bundle)
         assert is_one_sentence(answer, path, "is damaged", words)
 
 
 @pytest.mark.parametrize("kind", ["nested", "fifo", "device", "huge"])
-def test_a_manifest_that_is_none(run, bundle: Path, tmp_path: Path, kind: str) -> None:
-    path = bundle / "manifest.json"
+def test_a_manifest_that_is_none(run, copied_bundle: Path, tmp_path: Path, kind: str) -> None:
+    path = copied_bundle / "manifest.json"
     words = "not a regular file"
     if kind == "nested":
         path.write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
@@ -67,17 +67,17 @@ def test_a_manifest_that_is_none(run, bundle: Path, tmp_path: Path, kind: str) -
         words = "more than"
     else:
         (as_fifo if kind == "fifo" else as_device)(path)
-    answer = run("sample", "--checkpoints", bundle, "--out", tmp_path / "a.png")
+    answer = run("sample", "--checkpoints", copied_bundle, "--out", tmp_path / "a.png")
     assert is_one_sentence(answer, path, words)
 
 
 @pytest.mark.parametrize("replace", [as_fifo, as_device])
 def test_a_checkpoint_that_is_no_file(
-    run, bundle: Path, tmp_path: Path, replace: Callable[[Path], None]
+    run, copied_bundle: Path, tmp_path: Path, replace: Callable[[Path], None]
 ) -> None:
-    replace(bundle / "tiny.safetensors")
-    answer = run("sample", "--checkpoints", bundle, "--out", tmp_path / "a.png")
-    assert is_one_sentence(answer, bundle / "tiny.safetensors", "not a regular file")
+    replace(copied_bundle / "tiny.safetensors")
+    answer = run("sample", "--checkpoints", copied_bundle, "--out", tmp_path / "a.png")
+    assert is_one_sentence(answer, copied_bundle / "tiny.safetensors", "not a regular file")
 
 
 def network(**options: Any) -> Callable[[dict[str, Any]], object]:
@@ -119,22 +119,22 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 @pytest.mark.parametrize("kind", RECORDS)
-def test_a_bad_record(run, bundle: Path, tmp_path: Path, kind: str) -> None:
+def test_a_bad_record(run, copied_bundle: Path, tmp_path: Path, kind: str) -> None:
     """Memory stays where it was: the record is compared with the tensors before it is built."""
     change, words = RECORDS[kind]
-    rewrite(bundle, change)
+    rewrite(copied_bundle, change)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    words_in = ("sample", "--checkpoints", bundle, "--checkpoint", "tiny", "--steps", 1)
+    words_in = ("sample", "--checkpoints", copied_bundle, "--checkpoint", "tiny", "--steps", 1)
     answer = run(*words_in, "--count", 1, "--out", tmp_path / "a.png")
     assert is_one_sentence(answer, "tiny", words)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kB"
 
 
-def test_statistics_of_another_shape(run, bundle: Path, tmp_path: Path) -> None:
-    path = bundle / "tiny.safetensors"
+def test_statistics_of_another_shape(run, copied_bundle: Path, tmp_path: Path) -> None:
+    path = copied_bundle / "tiny.safetensors"
     raw = path.read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     save_file(load_file(path) | {"data.power": torch.ones(3)}, path, header["__metadata__"])
-    rewrite(bundle, lambda record: None)
-    answer = run("sample", "--checkpoints", bundle, "--out", tmp_path / "a.png")
+    rewrite(copied_bundle, lambda record: None)
+    answer = run("sample", "--checkpoints", copied_bundle, "--out", tmp_path / "a.png")
     assert is_one_sentence(answer, "tiny", "data.power must hold")
