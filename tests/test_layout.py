@@ -91,6 +91,74 @@ def test_pictures_play_and_controls_share_a_narrow_screen(
         handle.click()
 
 
+CHARTS = """root => [...document.querySelectorAll(`${root} .md-screen :is(canvas, .md-plot)`)]
+  .filter((e) => e.offsetParent && !e.closest(".md-picture"))
+  .map((e) => [e.className, e.clientHeight])"""
+
+
+@pytest.mark.parametrize("size", NARROW)
+def test_charts_are_legible_on_a_narrow_screen(
+    app: str, page: Page, size: tuple[int, int]
+) -> None:
+    """While the sheet is closed the page is scrolled, and no chart is squeezed."""
+    resize(page, size)
+    page.goto(app)
+    for ident in tabs(page):
+        if ident == "learn":
+            continue
+        open_tab(page, ident)
+        laid_out(page)
+        charts = page.evaluate(CHARTS, f"#tab-{ident} .md-player")
+        assert all(height >= 84 for _, height in charts), (ident, charts)
+
+
+def test_a_low_chart_has_no_legend_but_its_curves(app: str, page: Page) -> None:
+    """However many names there are, its axes are not upside down."""
+    page.goto(app)
+    found = page.evaluate(
+        """async (url) => {
+          const { Chart } = await import(url), ink = new Proxy({}, { get: () => "black" });
+          const canvas = document.body.appendChild(document.createElement("canvas"));
+          const curves = [..."abcdef"].map((name) => ({ name: name.repeat(30), points: [] }));
+          const plan = { x: [1, 2], y: [1, 2], label: "x", curves };
+          return [60, 90, 400].map((height) => {
+            canvas.style.cssText = `width: 200px; height: ${height}px`;
+            const chart = new Chart(canvas, { layout: () => plan });
+            chart.draw({ ink }, true);
+            return [chart.box.t, chart.box.b];
+          });
+        }""",
+        page.evaluate(
+            "[...document.querySelectorAll('link[rel=modulepreload]')]"
+            ".map((e) => e.href).find((e) => e.includes('/chart.js'))"
+        ),
+    )
+    (low, *_), (middle, *_), (tall, *_) = found
+    assert all(top < bottom for top, bottom in found)
+    assert low == middle < tall
+
+
+def test_nothing_lies_over_the_buttons_of_an_open_sheet(app: str, page: Page) -> None:
+    """Also while the controls are scrolled beneath them."""
+    resize(page, NARROW[0])
+    page.goto(app)
+    for ident in ("watch", "forward"):
+        open_tab(page, ident)
+        page.click(f"#tab-{ident} .md-handle")
+        laid_out(page)
+        for _ in range(8):
+            page.evaluate(f"document.querySelector('#tab-{ident} .md-controls').scrollBy(0, 12)")
+            assert page.evaluate(
+                """root => [...document.querySelectorAll(`${root} .md-run button`)].every((e) => {
+                  const { left, top, width, height } = e.getBoundingClientRect();
+                  return [0.2, 0.5, 0.8].every((x) => [0.2, 0.5, 0.8].every((y) => e.contains(
+                    document.elementFromPoint(left + x * width, top + y * height))));
+                })""",
+                f"#tab-{ident} .md-controls",
+            )
+        page.click(f"#tab-{ident} .md-handle")
+
+
 def test_a_word_on_every_control(app: str, page: Page) -> None:
     """By pointing, by the keyboard and by a touch; Escape takes it away."""
     page.goto(app)

@@ -75,6 +75,10 @@ export class Chart {
     const box = { l: (plan.labelY ? 4.2 : 3.4) * size, r: w - 1.1 * size, b: h - 3.1 * size };
     const legend = this.#legend(c, box, [...(this.moving?.(player) ?? []), ...plan.curves]);
     box.t = 0.7 * size + 1.35 * size * legend.rows;
+    if (box.b - box.t < 4 * size) { // too low for both: the curves go first
+      legend.entries = [];
+      box.t = 0.7 * size;
+    }
     this.box = box;
     this.under?.(c, this, player);
     c.fillStyle = ink.ink; c.strokeStyle = ink.grid; c.lineWidth = ratio;
