@@ -182,6 +182,42 @@ def test_runs_with_other_steps_are_pinned_at_the_same_time(app: str, page: Page)
     np.testing.assert_array_equal(tab.pictures("beside-x", 16), end)
 
 
+def test_a_pinned_run_of_another_network_says_so(app: str, page: Page) -> None:
+    """Its settings may all be those of the run beside it."""
+    same = {"n": 16, "count": 4, "seed": 3, "steps": 2}
+    pinned = "*".join(f"{k}-{v}" for k, v in same.items()) + "*checkpoint-mnist-unet-bessel-16"
+    query = "&".join(f"{k}={v}" for k, v in same.items())
+    tab = Tab(page, app, "watch", f"{query}&pin={pinned}")
+    tab.finished()
+    page.wait_for_selector(f"{tab.root}.md-pinned")
+    caption = page.inner_text(f"{tab.root} .md-beside figcaption >> nth=0")
+    assert "mnist-unet-bessel-16, pinned" in caption
+
+
+@pytest.mark.parametrize(("prior", "lowest"), [("bessel", False), ("fno", True)])
+def test_words_in_the_map_of_snr_stand_where_they_are_true(
+    app: str, page: Page, prior: str, lowest: bool
+) -> None:
+    """Also for a prior that has no noise at high frequencies: "noise" is on noise."""
+    page.add_init_script(
+        """window.words = {};
+        const { fillText } = CanvasRenderingContext2D.prototype;
+        CanvasRenderingContext2D.prototype.fillText = function (word, x, y, ...more) {
+          if (["noise", "signal"].includes(word)) { // the colour just outside the word
+            const [red, , blue] = this.getImageData(x + (word === "noise" ? -2 : 2), y, 1, 1).data;
+            words[word] = [y / this.canvas.height, red > blue];
+          }
+          return fillText.call(this, word, x, y, ...more);
+        };"""
+    )
+    tab = Tab(page, app, "watch", f"score=gaussian&n=64&count=4&seed=3&steps=4&prior={prior}")
+    tab.finished()
+    page.wait_for_function("words.noise && words.signal")
+    (noise, on_noise), (_, on_signal) = page.evaluate("[words.noise, words.signal]")
+    assert (on_noise, on_signal) == (True, False)
+    assert (noise > 0.2) == lowest  # bessel: at the highest frequencies, the upper edge
+
+
 def band_of(whole: np.ndarray, low: int, high: int) -> np.ndarray:
     """Grey pictures with these frequencies alone."""
     n = whole.shape[-1]

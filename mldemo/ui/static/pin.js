@@ -81,7 +81,8 @@ export class Pin {
     }
   }
   #difference() { // the settings in which it differs from the run that is shown
-    const all = (head, words) => [head.scoreLabel, ...words.split(" · ")], { head } = this.player;
+    const { head } = this.player;
+    const all = (run, words) => [run.scoreLabel, run.checkpoint, ...words.split(" · ")].filter(Boolean);
     const now = head ? all(head, this.runner.words(head)) : [];
     return all(this.kept.head, this.kept.words).filter((w) => !now.includes(w)).join(" · ") || "the same";
   }

@@ -55,19 +55,26 @@ export function create({ root, player, spec, view, runner }) {
     under: (c, chart) => {
       const { box } = chart, head = player.head, { prior, spread } = head.data;
       const colour = diverging(player.ink), wide = (box.r - box.l) / player.steps;
+      const snr = (i, k) => ratio(head.alphas[i], head.sigmas[i], spread[k], prior[k]);
       for (let i = 0; i < player.steps; i++) {
         const x = box.l + i * wide;
         for (let k = 1; k <= last(); k++) {
           const [y, below] = [chart.Y(Math.min(last(), k + 0.5)), chart.Y(Math.max(1, k - 0.5))];
-          c.fillStyle = colour(Math.log10(ratio(head.alphas[i], head.sigmas[i], spread[k], prior[k])));
+          c.fillStyle = colour(Math.log10(snr(i, k)));
           c.fillRect(Math.floor(x), Math.floor(y), Math.ceil(wide) + 1, Math.ceil(below - y) + 1);
         }
       }
-      c.textAlign = "left"; c.textBaseline = "top";
-      c.fillStyle = "#fff";
-      c.fillText("noise", box.l + 0.4 * chart.size, box.t + 0.4 * chart.size);
-      c.textAlign = "right"; c.textBaseline = "bottom";
-      c.fillText("signal", box.r - 0.4 * chart.size, box.b - 0.4 * chart.size);
+      const shells = Array.from({ length: last() }, (_, i) => i + 1), margin = 0.4 * chart.size;
+      c.textBaseline = "middle"; c.fillStyle = "#fff";
+      for (const [word, i, sign, align, x] of [["noise", 0, 1, "left", box.l + margin],
+        ["signal", player.steps - 1, -1, "right", box.r - margin]]) {
+        const value = (k) => sign * Math.log(snr(i, k)); // the least is where the word is truest
+        const at = shells.reduce((best, k) => (value(k) < value(best) ? k : best));
+        if (value(at) >= 0) continue;
+        const half = 0.5 * chart.size + margin;
+        c.textAlign = align;
+        c.fillText(word, x, Math.max(box.t + half, Math.min(box.b - half, chart.Y(at))));
+      }
     },
     over: (c, chart) => {
       const x = chart.X(player.frame().step), { box } = chart;
