@@ -9,7 +9,7 @@ export function shown(facts, values) {
   if (!pair) return off(`${name ?? "The network"} is there in one size only.`);
   return {
     __type__: "update", value: Object.keys(pair).find((size) => pair[size] === name), interactive: true,
-    info: facts.slow ? "Large takes longer on this CPU; its run says how long." : "",
+    info: facts.slow ? "The large network takes longer on this CPU; the run shows how long." : "",
   };
 }
 export function chosen(facts, values, size) { // the default is not named
