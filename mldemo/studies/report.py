@@ -40,12 +40,11 @@ def conclusions() -> str:
 
 
 def questions() -> str:
-    """Markdown: a line per study with its question, linked to its record where there is one."""
+    """Markdown: a line per study with its question; those that have no record yet say so."""
     lines = []
     for name, study in studies().items():
-        path = study.record_path
-        place = f"mldemo/studies/records/{path.name}"
-        lines.append(f"- {f'[{name}]({place})' if path.is_file() else name}: {study.question}")
+        missing = "" if study.record_path.is_file() else " (no record yet)"
+        lines.append(f"- {name}: {study.question}{missing}")
     return "\n".join(lines)
 
 
