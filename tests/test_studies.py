@@ -231,6 +231,28 @@ def test_every_figure_has_a_run_on_the_page_that_shows_it() -> None:
             assert f'view.get("{key}")' in script, (name, key)
 
 
+def test_no_two_lines_of_a_figure_look_alike() -> None:
+    """Not even those of one colour, in dash or mark; the first shown have all the colours."""
+    figure = figures.panels("all", x="N")
+    shown = [i in (0, 1, 8, 10, 15) for i in range(40)]
+    for i, seen in enumerate(shown):
+        figures.line(figure, 1, f"{i}", [1, 2], [3.0, 4.0], shown=seen)
+    looks = [(t.line.color, t.line.dash, t.marker.symbol) for t in figure.data]
+    assert len(set(looks)) == len(looks)
+    assert {look[0] for look, seen in zip(looks, shown, strict=True) if seen} == {*figures.COLOURS}
+    for colour in figures.COLOURS:
+        mine = [look for look in looks[:16] if look[0] == colour]
+        assert len({dash for _, dash, _ in mine}) == len({mark for *_, mark in mine}) == len(mine)
+
+
+def test_a_study_without_a_finished_record_is_named(doubling, tmp_path) -> None:
+    names = {one.name for one in report.unrecorded()}
+    assert names == {*studies()}  # the folder is empty
+    for cells, unfinished in ((1, True), (None, False)):
+        list(islice(doubling.run(), cells))
+        assert ("doubling" in {one.name for one in report.unrecorded()}) is unfinished
+
+
 def test_lines_of_one_name_look_alike_and_bars_are_what_is_given() -> None:
     figure = figures.panels("left", "right", x="N", log="y")
     figures.line(figure, 1, "a", [1, 2], [3.0, 4.0], [0.1, None])

@@ -3,21 +3,25 @@
 import csv
 import html
 import io
+import itertools
 import json
 import re
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from playwright.sync_api import Page
 from ui import Tab, app, browser, laid_out, linked, page
 
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.store.manifest import BUNDLE
 from mldemo.studies.evaluated import Evaluated
-from mldemo.studies.report import finished, table
+from mldemo.studies.report import finished, table, unrecorded
 from mldemo.studies.study import Record, Study
-from mldemo.ui.tab import LIBRARIES, Place, base
+from mldemo.ui.tab import LIBRARIES, Place, base, template
 from mldemo.ui.tabs.evidence import evidence
 from mldemo.ui.wire import decode
 
@@ -268,3 +272,181 @@ def test_plotly_comes_from_the_installed_package(app: str) -> None:
     answer = httpx.get(f"{app}/{base()}{name}")
     assert answer.content == path.read_bytes() and "immutable" in answer.headers["cache-control"]
     assert httpx.get(f"{app}/{base()}libraries/plotly.js").status_code == 404
+
+
+SCREENS = [(390, 844, ""), (1440, 900, ""), (1920, 1080, "present=1")]
+
+
+@pytest.mark.parametrize(("width", "height", "query"), SCREENS)
+def test_every_line_has_its_entry(
+    app: str, page: Page, width: int, height: int, query: str
+) -> None:
+    """None is cut, however many there are, and the figure keeps its size."""
+    page.set_viewport_size({"width": width, "height": height})
+    show(page, app, f"study=convergence&{query}")
+    cut = page.eval_on_selector_all(
+        f"{ROOT} .md-lines button",
+        """entries => entries.filter((entry) => {
+          const own = entry.getBoundingClientRect();
+          for (let e = entry.parentElement; e !== document.body; e = e.parentElement) {
+            const style = getComputedStyle(e), box = e.getBoundingClientRect();
+            if (style.display === "contents" || style.overflow === "visible") continue;
+            if (own.top < box.top || own.bottom > box.bottom || own.right > box.right) return true;
+          }
+          return !own.height || own.right > innerWidth;
+        }).map((entry) => entry.textContent)""",
+    )
+    study, record = next(pair for pair in records() if pair[0].name == "convergence")
+    names = {t.name for t in study.figure(record).data}
+    assert page.locator(f"{ROOT} .md-lines button").count() == len(names) == 20
+    assert not cut
+    plot = page.locator(f"{ROOT} .md-plot").bounding_box()
+    assert plot and plot["height"] > 0.35 * height
+    first = page.locator(f"{ROOT} .md-lines button").first.bounding_box()
+    assert first and plot["y"] + plot["height"] <= first["y"] < height
+
+
+def test_no_two_lines_look_alike(app: str, page: Page) -> None:
+    """Nor two entries; those shown at first differ in colour as far as there are colours."""
+    show(page, app)
+    for study, _ in records():
+        page.check(f'#evidence-study input[value="{study.name}"]')
+        drawn(page, study.name)
+        entries = page.eval_on_selector_all(
+            f"{ROOT} .md-lines button",
+            """entries => entries.map((e) => [e.style.getPropertyValue("--ink"),
+              e.firstElementChild.dataset.dash, e.firstElementChild.dataset.symbol,
+              e.getAttribute("aria-pressed")])""",
+        )
+        lines = page.eval_on_selector(
+            f"{ROOT} .md-plot",
+            """e => e._fullData.filter((t) => t.visible === true && !t.fill?.startsWith("to"))
+              .map((t) => [t.line.color, t.line.dash, t.marker.symbol, t.name])""",
+        )
+        for looks in (entries, [*{line[3]: line for line in lines}.values()]):
+            assert len({tuple(look[:3]) for look in looks}) == len(looks), study.name
+        seen = [ink for ink, *_, pressed in entries if pressed == "true"]
+        assert len(set(seen)) == min(len(seen), 5), study.name
+
+
+TICKS = """plot => [...plot.querySelectorAll(".xaxislayer-above, .yaxislayer-above")]
+  .map((axis) => [...axis.querySelectorAll(".xtick text, .ytick text, .x2tick text, .y2tick text, "
+    + ".x3tick text, .y3tick text, .x4tick text, .y4tick text")].map((text) => {
+      const { x, y, right, bottom } = text.getBoundingClientRect();
+      const sizes = [text, ...text.querySelectorAll("*")].map((e) => getComputedStyle(e).fontSize);
+      return {words: text.textContent, box: [x, y, right, bottom], sizes};
+    })).filter((axis) => axis.length)"""
+DECIMAL, POWER = r"[0-9]+(\.[0-9]+)?²?", r"([0-9.]+·)?10[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"
+
+
+def assert_orderly(axes: list[list[dict]], said: object) -> None:
+    """One size of type, one style of numbers, none over another."""
+    for axis in axes:
+        words = [tick["words"] for tick in axis]
+        assert words, said
+        assert len({size for tick in axis for size in tick["sizes"]}) == 1, (said, words)
+        assert any(all(re.fullmatch(style, w) for w in words) for style in (DECIMAL, POWER)), (
+            said,
+            words,
+        )
+        for a, b in itertools.combinations(axis, 2):
+            (left, top, right, bottom), other = a["box"], b["box"]
+            apart = right < other[0] or other[2] < left or bottom <= other[1] or other[3] <= top
+            assert apart, (said, a["words"], b["words"])
+
+
+@pytest.mark.parametrize(("width", "height", "query"), SCREENS)
+def test_ticks_can_be_read(app: str, page: Page, width: int, height: int, query: str) -> None:
+    """On every figure, with the axis that its study has and with a logarithmic one."""
+    page.set_viewport_size({"width": width, "height": height})
+    for y in ("own", "log"):
+        show(page, app, f"y={y}&{query}")
+        for study, _ in records():
+            page.eval_on_selector(f'#evidence-study input[value="{study.name}"]', "e => e.click()")
+            drawn(page, study.name)
+            assert_orderly(page.eval_on_selector(f"{ROOT} .md-plot", TICKS), (study.name, y))
+
+
+def test_a_part_that_is_enlarged_has_ticks(app: str, page: Page) -> None:
+    show(page, app, "study=solvers")
+    before = page.eval_on_selector(f"{ROOT} .md-plot", TICKS)
+    box = page.locator(f"{ROOT} .md-plot .nsewdrag").first.bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 40, steps=5)
+    page.mouse.up()
+    page.wait_for_function(
+        "e => document.querySelector(e)._fullLayout.yaxis.autorange === false",
+        arg=f"{ROOT} .md-plot",
+    )
+    laid_out(page)
+    after = page.eval_on_selector(f"{ROOT} .md-plot", TICKS)
+    assert after != before
+    assert_orderly(after, "enlarged")
+
+
+def test_the_table_has_the_page_s_names_and_numbers(app: str, page: Page) -> None:
+    """No key of the code; a true minus sign in numbers alone."""
+    show(page, app)
+    for study, record in records():
+        page.check(f'#evidence-study input[value="{study.name}"]')
+        drawn(page, study.name)
+        heads = page.locator(f"{ROOT} .md-rows thead th").all_text_contents()
+        assert not [head for head in heads if "_" in head or head in ("w2", "fid")], study.name
+        lines = page.eval_on_selector_all(
+            f"{ROOT} .md-rows tbody tr",
+            "all => all.map((r) => [...r.cells].map((c) => c.innerText))",
+        )
+        for words, row in zip(lines, study.rows(record), strict=True):
+            for text, (key, value) in zip(words, row.items(), strict=True):
+                if isinstance(value, str):
+                    assert text == (SAMPLERS[value].label if key == "sampler" else value).strip()
+                else:
+                    assert "-" not in text
+                    if value is not None:
+                        assert float(text.replace("−", "-")) == pytest.approx(value, rel=5e-3)
+    page.check('#evidence-study input[value="solvers"]')
+    drawn(page, "solvers")
+    heads = page.locator(f"{ROOT} .md-rows thead th").all_text_contents()
+    for key, head in zip(("calls", "w2", "to_limit"), heads[2:5], strict=True):
+        assert f'<option value="{key}">{head}</option>' in template("solvers")
+    page.check('#evidence-study input[value="multilevel-sampling"]')
+    drawn(page, "multilevel-sampling")
+    heads = page.locator(f"{ROOT} .md-rows thead th").all_text_contents()
+    assert {"FID", "FID, second judge, sd", "CPU seconds"} <= set(heads)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_wide_table_says_that_it_scrolls(app: str, page: Page, theme: str) -> None:
+    """A shadow at the side where there is more; the arrow keys bring it."""
+    show(page, app, f"study=evaluation&__theme={theme}")
+    rows = page.locator(f"{ROOT} .md-rows")
+    rows.scroll_into_view_if_needed()
+
+    def shadow() -> list[bool]:
+        """Whether the left and the right edge differ from the paper beside the caption."""
+        grey = np.asarray(Image.open(io.BytesIO(rows.screenshot())).convert("L"), float)
+        line = grey[3]  # above all words
+        return [bool(abs(line[i] - np.median(line)) > 25) for i in (1, -2)]
+
+    assert shadow() == [False, True]
+    rows.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "e => document.querySelector(e).scrollLeft > 20", arg=f"{ROOT} .md-rows"
+    )
+    rows.evaluate("e => e.scrollTo({left: e.scrollWidth, behavior: 'instant'})")
+    assert shadow() == [True, False]
+
+
+def test_what_has_no_record_is_named(app: str, page: Page) -> None:
+    """Its question and the command, below the records; it can't be chosen."""
+    show(page, app)
+    missing = [s for s in unrecorded() if type(s).__module__.startswith("mldemo.")]
+    found = page.locator(f"{ROOT} .md-unrecorded li").all_text_contents()
+    assert found == [f"{s.question} python -m mldemo study run {s.name}" for s in missing]
+    assert page.is_visible(f"{ROOT} .md-unrecorded") == bool(missing)
+    offered = page.eval_on_selector_all("#evidence-study input", "all => all.map((e) => e.value)")
+    assert not set(offered) & {s.name for s in missing}

@@ -1,13 +1,13 @@
 """Figures of studies: panels in a row, lines with error bars, one legend for all panels."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
 # Okabe and Ito's colours, darkened to be legible on white; the page has its own for dark mode
-COLOURS = ("#0072b2", "#c24e00", "#00795a", "#9b3f7e")
+COLOURS = ("#0072b2", "#c24e00", "#00795a", "#9b3f7e", "#7a5f00")
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 NUMBER = ".4~g"
@@ -42,8 +42,9 @@ def line(
     legend.
     """
     drawn: Any = figure.data
-    known = list(dict.fromkeys(trace.name for trace in drawn))
-    i = known.index(name) if name in known else len(known)
+    known = {trace.name: trace.meta for trace in drawn}
+    look = known[name] if name in known else _free_look(known.values(), shown)
+    dash, symbol = _dash_and_symbol(look)
     spread = [value or 0.0 for value in sd] if sd is not None else None
     said = f"%{{x}}: %{{y:{NUMBER}}}"
     if spread is not None:
@@ -57,10 +58,25 @@ def line(
         showlegend=name not in known,
         visible=True if shown else "legendonly",
         mode="lines+markers",
-        line={"color": COLOURS[i % 4], "dash": DASHES[(i + i // 4) % 4], "width": 2},
-        marker={"symbol": SYMBOLS[(i + i // 4) % 4], "size": 8},
+        line={"color": COLOURS[look % len(COLOURS)], "dash": dash, "width": 2},
+        marker={"symbol": symbol, "size": 8},
         hovertemplate=f"{said}<extra>{name}</extra>",
-        meta=i,
+        meta=look,
         row=1,
         col=panel,
     )
+
+
+def _free_look(taken: Collection[int], shown: bool) -> int:
+    """The first free look. One of each colour is kept for lines that are shown at first."""
+    look = 0 if shown else len(COLOURS)
+    while look in taken:
+        look += 1
+    return look
+
+
+def _dash_and_symbol(look: int) -> tuple[str, str]:
+    """Lines of one colour differ in both until all dashes are in use, then in their marks."""
+    turn, colour = divmod(look, len(COLOURS))
+    dash = (colour + turn) % len(DASHES)
+    return DASHES[dash], SYMBOLS[(dash + turn // len(DASHES)) % len(SYMBOLS)]

@@ -28,6 +28,14 @@ def finished(folder: Path = BUNDLE) -> Iterator[tuple[Study | Evaluated, Record]
             yield study, record
 
 
+def unrecorded() -> Iterator[Study]:
+    """Every study without a finished record."""
+    for study in studies().values():
+        path = study.record_path
+        if not path.is_file() or "conclusion" not in read_record(path):
+            yield study
+
+
 def conclusions() -> str:
     """Markdown: a row per study with its conclusion, command, date, and state."""
     lines = ["| study | what the record supports | command | date |", "|---|---|---|---|"]

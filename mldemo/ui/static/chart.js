@@ -1,6 +1,6 @@
 // A chart whose axes and fixed curves are drawn once; moving curves are drawn over them.
 export const INKS = ["one", "two", "three", "four", "five"], DASHES = [[], [9, 5], [2, 4], [12, 4, 2, 4], [4, 3]];
-const raised = (v) =>
+export const raised = (v) =>
   "10" + String(v).replace("-", "⁻").replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]);
 
 function fit(canvas) { // one canvas pixel per pixel of the screen

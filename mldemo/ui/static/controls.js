@@ -10,7 +10,7 @@ export function control(player) {
     const target = event.target, action = keys[event.key], tag = target.tagName;
     const ours = target === document.body || root.contains(target);
     if (!action || !ours || !root.offsetParent) return;
-    if (event.ctrlKey || event.altKey || event.metaKey || target.closest("[data-keys]")) return;
+    if (event.ctrlKey || event.altKey || event.metaKey || target.closest("[data-keys], .md-scroll")) return;
     if (tag === "SELECT" || (tag === "INPUT" && target.type === "number")) return;
     const press = event.key === " " && (tag === "BUTTON" || tag === "SUMMARY"
       || target.type === "checkbox" || target.type === "radio");

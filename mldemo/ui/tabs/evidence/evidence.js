@@ -3,7 +3,7 @@ import { INKS } from "../../static/chart.js";
 import { make } from "../../static/dom.js";
 import { download } from "../../static/export.js";
 import { table } from "../../static/table.js";
-import { dressed } from "./figure.js";
+import { dressed, ticked } from "./figure.js";
 
 let library = null; // Plotly, loaded when the first figure is drawn
 const plotly = (address) => library ??= new Promise((done, failed) => {
@@ -16,7 +16,7 @@ const plotly = (address) => library ??= new Promise((done, failed) => {
 
 export function create({ root, player, spec, view, runner }) {
   const $ = (name) => root.querySelector(".md-" + name), plot = $("plot"), legend = $("lines");
-  let head = null, toggled = new Set(), asked = view.get("toggled"), drawing = 0;
+  let head = null, toggled = new Set(), asked = view.get("toggled"), drawing = 0, free = [];
 
   // -------------------------------------------------------------- the figure
   const names = () => [...new Set(head.figure.data.map((trace) => trace.name))];
@@ -24,13 +24,19 @@ export function create({ root, player, spec, view, runner }) {
     const first = head.figure.data.find((trace) => trace.name === name);
     return (first.visible !== "legendonly") !== toggled.has(names().indexOf(name));
   };
+  const tick = () => window.Plotly.relayout(plot, ticked(plot, free));
   async function draw() {
     const mine = (drawing += 1), { study } = head ?? {}, { clientWidth: width, clientHeight: height } = plot;
     if (!head || !width || !height) return;
     const Plotly = await plotly(spec.props.plotly);
     if (mine !== drawing) return; // superseded by another size or figure
-    const { data, layout } = dressed(head.figure, player.ink, { width, height, shown });
+    const { data, layout, free: own } = dressed(head.figure, player.ink, { width, height, shown });
     await Plotly.react(plot, data, layout, { displayModeBar: false });
+    if (mine !== drawing) return;
+    free = own;
+    await tick();
+    if (!root.dataset.plotted) // a part enlarged, or all of it again
+      plot.on("plotly_relayout", (change) => { if (/range/.test(Object.keys(change))) tick(); });
     root.dataset.plotted = study;
   }
   player.add({ canvas: plot, draw: () => draw().catch((error) => runner.alert(error.message)) });
@@ -41,7 +47,7 @@ export function create({ root, player, spec, view, runner }) {
       button.type = "button";
       button.setAttribute("aria-pressed", shown(name));
       button.style.setProperty("--ink", `var(--md-${INKS[trace.meta % INKS.length]})`);
-      make("span", button, "md-key").dataset.dash = trace.line.dash;
+      Object.assign(make("span", button, "md-key").dataset, { dash: trace.line.dash, symbol: trace.marker.symbol });
       make("span", button, "", name);
       button.addEventListener("click", () => {
         if (!toggled.delete(i)) toggled.add(i);
@@ -56,9 +62,9 @@ export function create({ root, player, spec, view, runner }) {
   // -------------------------------------------------------------- the words and numbers
   const seconds = (s) => (s < 120 ? `${Math.round(s)} s` : s < 7200
     ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`);
-  const written = (v) => (v === null ? "–" : typeof v !== "number" ? String(v)
-    : Number.isInteger(v) ? String(v) : Math.abs(v) >= 1e-3 && Math.abs(v) < 1e5
-      ? String(Number(v.toPrecision(4))) : v.toExponential(2)).replace("-", "−");
+  const written = (v) => (v === null ? "–" : typeof v !== "number" ? v // a name keeps its hyphens
+    : (Number.isInteger(v) ? String(v) : Math.abs(v) >= 1e-3 && Math.abs(v) < 1e5
+      ? String(Number(v.toPrecision(4))) : v.toExponential(2)).replaceAll("-", "−"));
   function words() {
     const mine = head.every.find((one) => one.name === head.study);
     const { machine, versions, cpu_seconds: spent } = head.made; // an evaluation keeps none of them
@@ -94,6 +100,13 @@ export function create({ root, player, spec, view, runner }) {
       row.cells[0].replaceChildren(button);
       row.dataset.record = state;
     });
+    $("unrecorded").hidden = !head.unrecorded.length;
+    $("unrecorded").lastElementChild.replaceChildren(...head.unrecorded.map(({ question, command }) => {
+      const item = document.createElement("li");
+      item.append(question, " ");
+      make("code", item, "", command);
+      return item;
+    }));
   }
   $("save-table").addEventListener("click", () => {
     if (head) $("copied").textContent = download(new Blob([head.csv], { type: "text/csv" }), `mldemo-${head.study}.csv`);

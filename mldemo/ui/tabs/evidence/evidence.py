@@ -1,14 +1,16 @@
 """Evidence: what was measured, how far it can be relied on, and the command that repeats it."""
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from typing import Any
 
-from mldemo.studies.evaluated import ROWS, Evaluated
+from mldemo.diffusion.steps import SAMPLERS
+from mldemo.studies.evaluated import METRICS, ROWS, Evaluated
 from mldemo.studies.study import RECORDS, read_record
 from mldemo.ui.fields import Choice
 from mldemo.ui.programs import program
-from mldemo.ui.tab import LIBRARIES, Place, Tab, base
+from mldemo.ui.tab import LIBRARIES, Place, Tab, base, template
 from mldemo.ui.terms import TERMS
 from mldemo.ui.wire import END, Record, frame_record
 
@@ -43,7 +45,7 @@ def _questions(place: Place, _: tuple[tuple[str, int], ...]) -> list[tuple[str, 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     """The chosen record with its figure and table, and a line on every record."""
-    from mldemo.studies.report import finished, table
+    from mldemo.studies.report import finished, table, unrecorded
 
     found = {study.name: (study, record) for study, record in finished(place.folder)}
     study, record = found[values["study"]]
@@ -70,12 +72,16 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
             "python": reading(study),
             "link": f"?{study.link}",
             "figure": figure,
-            "columns": list(rows[0]),
-            "rows": [list(row.values()) for row in rows],
+            "columns": [column_name(study.name, key) for key in rows[0]],
+            "rows": [[cell(*pair) for pair in row.items()] for row in rows],
             "note": study.note if isinstance(study, Evaluated) else "",
             "csv": table(study, record),
             "study": study.name,
             "every": [summary(*pair) for pair in found.values()],
+            "unrecorded": [
+                {"question": one.question, "command": f"python -m mldemo study run {one.name}"}
+                for one in unrecorded()
+            ],
         },
         {},
     )
@@ -94,6 +100,27 @@ def summary(study: Any, record: dict[str, Any]) -> dict[str, str]:
         "state": state,
         "said": STATES[state],
     }
+
+
+@lru_cache(maxsize=1)
+def _errors() -> dict[str, str]:
+    """The names that the tab Solvers has for the errors and the costs of its study."""
+    return dict(re.findall(r'<option value="(\w+)">(.+?)</option>', template("solvers")))
+
+
+def column_name(study: str, key: str) -> str:
+    """A column of a study's table as the page calls it; the CSV file keeps the key."""
+    metric, *more = key.split(", ")
+    known = {name: column for column, name in METRICS.items()}
+    if study == "solvers":
+        known |= _errors()
+    said = known.get(metric, metric.replace("cpu_", "CPU ").replace("_", " "))
+    return ", ".join((said, *more))
+
+
+def cell(key: str, value: Any) -> Any:
+    """A value of a study's table; a sampler by its name on the page."""
+    return SAMPLERS[value].label if key == "sampler" else value
 
 
 def reading(study: Any) -> str:
