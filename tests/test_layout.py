@@ -22,6 +22,14 @@ LOWEST = """root => Object.fromEntries([...document.querySelectorAll(
   )].filter((e) => e.offsetParent).map((e, i) => [
     `${i} ${e.className}`, e.getBoundingClientRect().bottom,
   ]))"""
+CHARTS = """root => [...document.querySelectorAll(`${root} .md-screen :is(canvas, .md-plot)`)]
+  .filter((e) => e.offsetParent && !e.closest(".md-picture"))
+  .map((e) => [e.className, e.clientHeight])"""
+UNCOVERED = """root => [...document.querySelectorAll(`${root} .md-run button`)].every((e) => {
+  const { left, top, width, height } = e.getBoundingClientRect();
+  return [0.2, 0.5, 0.8].every((x) => [0.2, 0.5, 0.8].every((y) => e.contains(
+    document.elementFromPoint(left + x * width, top + y * height))));
+})"""
 SMALLEST = """root => Math.min(...[...document.querySelectorAll(
   `${root} .md-screen :is(canvas, .md-plot)`
 )].filter((e) => e.offsetParent).map((e) => e.clientHeight))"""
@@ -64,7 +72,11 @@ def test_every_tab_can_be_pressed_before_a_class(app: str, page: Page) -> None:
 def test_pictures_play_and_controls_share_a_narrow_screen(
     app: str, page: Page, size: tuple[int, int]
 ) -> None:
-    """The controls are a sheet below the pictures; scrolled, the pictures stay."""
+    """The controls are a sheet below the pictures; scrolled, the pictures stay.
+
+    While the sheet is closed no chart is squeezed; in an open one nothing lies over the buttons,
+    also while the controls are scrolled beneath them.
+    """
     resize(page, size)
     page.goto(app)
     for ident in tabs(page):
@@ -75,6 +87,9 @@ def test_pictures_play_and_controls_share_a_narrow_screen(
         assert not page.is_visible(f"{controls} .md-more")
         handle = page.locator(f"{controls} .md-handle")
         assert handle.get_attribute("aria-expanded") == "false"
+        laid_out(page)
+        charts = page.evaluate(CHARTS, root)
+        assert all(height >= 84 for _, height in charts), (ident, charts)
         handle.click()
         assert handle.get_attribute("aria-expanded") == "true"
         laid_out(page)
@@ -88,28 +103,10 @@ def test_pictures_play_and_controls_share_a_narrow_screen(
             edges = page.evaluate(LOWEST, root)
             assert all(0 < edge <= sheet["y"] for edge in edges.values()), (ident, scrolled, edges)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        for _ in range(8):
+            page.evaluate("root => document.querySelector(root).scrollBy(0, 12)", controls)
+            assert page.evaluate(UNCOVERED, controls), ident
         handle.click()
-
-
-CHARTS = """root => [...document.querySelectorAll(`${root} .md-screen :is(canvas, .md-plot)`)]
-  .filter((e) => e.offsetParent && !e.closest(".md-picture"))
-  .map((e) => [e.className, e.clientHeight])"""
-
-
-@pytest.mark.parametrize("size", NARROW)
-def test_charts_are_legible_on_a_narrow_screen(
-    app: str, page: Page, size: tuple[int, int]
-) -> None:
-    """While the sheet is closed the page is scrolled, and no chart is squeezed."""
-    resize(page, size)
-    page.goto(app)
-    for ident in tabs(page):
-        if ident == "learn":
-            continue
-        open_tab(page, ident)
-        laid_out(page)
-        charts = page.evaluate(CHARTS, f"#tab-{ident} .md-player")
-        assert all(height >= 84 for _, height in charts), (ident, charts)
 
 
 def test_a_low_chart_has_no_legend_but_its_curves(app: str, page: Page) -> None:
@@ -136,29 +133,6 @@ def test_a_low_chart_has_no_legend_but_its_curves(app: str, page: Page) -> None:
     (low, *_), (middle, *_), (tall, *_) = found
     assert all(top < bottom for top, bottom in found)
     assert low == middle < tall
-
-
-def test_nothing_lies_over_the_buttons_of_an_open_sheet(app: str, page: Page) -> None:
-    """Also while the controls are scrolled beneath them."""
-    resize(page, NARROW[0])
-    page.goto(app)
-    for ident in tabs(page):
-        if ident == "learn":
-            continue
-        open_tab(page, ident)
-        page.click(f"#tab-{ident} .md-handle")
-        laid_out(page)
-        for _ in range(8):
-            page.evaluate(f"document.querySelector('#tab-{ident} .md-controls').scrollBy(0, 12)")
-            assert page.evaluate(
-                """root => [...document.querySelectorAll(`${root} .md-run button`)].every((e) => {
-                  const { left, top, width, height } = e.getBoundingClientRect();
-                  return [0.2, 0.5, 0.8].every((x) => [0.2, 0.5, 0.8].every((y) => e.contains(
-                    document.elementFromPoint(left + x * width, top + y * height))));
-                })""",
-                f"#tab-{ident} .md-controls",
-            )
-        page.click(f"#tab-{ident} .md-handle")
 
 
 def test_a_word_on_every_control(app: str, page: Page) -> None:

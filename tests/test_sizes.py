@@ -173,7 +173,7 @@ def test_light_and_large_by_hand(app: str, page: Page) -> None:
     tab = Tab(page, app, "watch", SMALL)
     tab.finished()
     wait_for(page, "light")
-    assert "Large takes longer on this CPU" in page.inner_text("#watch-network")
+    assert "The large network takes longer on this CPU" in page.inner_text("#watch-network")
     assert "small-32, trained at 16 → 32" in tab.text("checkpoint")
     page.click(".md-copy-link")
     assert "checkpoint=small-32" in tab.text("command")
