@@ -1,23 +1,12 @@
 """Shared fixtures: a small data set in the format of MNIST, drawn here."""
 
 import gzip
-import os
 import shutil
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-
-def pytest_configure() -> None:
-    """Workers share the cores: with as many threads as cores in each, all take half longer."""
-    if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
-        import torch
-
-        from mldemo.machine import granted_cores
-
-        torch.set_num_threads(max(1, granted_cores() // int(workers)))
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
