@@ -49,10 +49,10 @@ def conclusions() -> str:
 
 def questions() -> str:
     """Markdown: a line per study with its question; those that have no record yet say so."""
-    lines = []
+    missing, lines = {study.name for study in unrecorded()}, []
     for name, study in studies().items():
-        missing = "" if study.record_path.is_file() else " (no record yet)"
-        lines.append(f"- {name}: {study.question}{missing}")
+        said = " (no record yet)" if name in missing else ""
+        lines.append(f"- {name}: {study.question}{said}")
     return "\n".join(lines)
 
 
