@@ -34,6 +34,13 @@ SMALLEST = """root => Math.min(...[...document.querySelectorAll(
   `${root} .md-screen :is(canvas, .md-plot)`
 )].filter((e) => e.offsetParent).map((e) => e.clientHeight))"""
 
+SMALL_TYPE = """tab => [...document.querySelectorAll(`#tab-${tab} *`)].filter((e) =>
+  e.offsetParent && !/^(SUB|SUP)$/.test(e.tagName)
+  && parseFloat(getComputedStyle(e).fontSize) < 17.5
+  && (e.matches("select, input[type=number]")
+    || [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
+).map((e) => [e.className, e.textContent.trim()])"""
+
 
 def resize(page: Page, size: tuple[int, int]) -> None:
     """To another screen, laid out."""
@@ -43,7 +50,7 @@ def resize(page: Page, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("query", ["present=1", ""])
 def test_pictures_playhead_and_play_fit_a_projector(app: str, page: Page, query: str) -> None:
-    """On every tab, without scrolling, and large enough to be seen."""
+    """On every tab, without scrolling, and large enough to be seen; in large type also words."""
     resize(page, PROJECTORS[0])
     page.goto(f"{app}/?{query}")
     for ident in tabs(page):
@@ -51,6 +58,7 @@ def test_pictures_playhead_and_play_fit_a_projector(app: str, page: Page, query:
             continue
         open_tab(page, ident)
         root = f"#tab-{ident} .md-player"
+        assert not (query and page.evaluate(SMALL_TYPE, ident)), ident
         for size in PROJECTORS:
             resize(page, size)
             below = {k: v for k, v in page.evaluate(LOWEST, root).items() if v > size[1]}

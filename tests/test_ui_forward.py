@@ -161,6 +161,25 @@ def test_only_the_marked_region_is_generated(page: Page, app: str) -> None:
     assert not region[:8].any()
 
 
+def test_a_link_copied_right_after_a_stroke_holds_it(page: Page, app: str) -> None:
+    """Before the run with it has begun."""
+    show(page, app, "&kind=inpaint&n=16&score=gaussian&method=linear&steps=8")
+    before, run = link(page, "&region=")["region"], runs(page)
+    box = page.locator(f"{TAB} .md-pad").bounding_box()
+    assert box is not None
+    y = box["y"] + 0.5 * box["height"]
+    page.mouse.move(box["x"] + 0.2 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.4 * box["width"], y, steps=6)
+    page.mouse.up()
+    page.click(f"{TAB} .md-copy-link")
+    copied = parse_qs(urlsplit(page.inner_text(f"{TAB} .md-command")).query)["region"][0]
+    assert runs(page) == run
+    marked, old = (mask_from_text(words, 16).numpy() for words in (copied, before))
+    assert marked[8, 4:6].all() and not old[8, 4:6].any()
+    assert link(page, copied)["region"] == copied
+
+
 def test_a_picture_is_opened_without_an_upload(page: Page, app: str, tmp_path: Path) -> None:
     """It is reduced here and travels in the link: every request is a GET."""
     show(page, app, "&count=1&steps=5&n=16")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import Page
-from ui import PATIENCE, Tab, app, browser, drawn, linked, number, page
+from ui import PATIENCE, Held, Tab, app, browser, drawn, linked, number, page
 
 from mldemo.ui.tabs.training.training import RECORDING
 from mldemo.ui.wire import MAGIC, decode, encode
@@ -98,6 +98,7 @@ def test_a_live_race_is_watched_stopped_and_scrubbed(app: str, page: Page) -> No
     tab = Tab(page, app, "training", SHORT)
     page.wait_for_function("e => +document.querySelector(e).dataset.frames >= 12", arg=tab.root)
     assert tab.text("mode") == "live on CPU"
+    assert re.fullmatch(r"about \d+ s to go", tab.text("pace"))
     frames = page.evaluate("""() => new Promise((done) => {
       let count = 0;
       const begin = performance.now();
@@ -120,6 +121,17 @@ def test_a_live_race_is_watched_stopped_and_scrubbed(app: str, page: Page) -> No
     tab.at(1)
     page.wait_for_timeout(1500)
     assert tab.facts()["frames"] == held and asked == []
+
+
+def test_stop_before_the_race_begins_leaves_the_recorded_one(app: str, page: Page) -> None:
+    """The link asks for a live race, whose first frame has not come yet."""
+    held = Held(page, "**/live/training**")
+    page.goto(f"{app}/?tab=training&{SHORT}")
+    held.come()
+    page.click("#training-stop")
+    page.wait_for_selector(
+        "#tab-training .md-player[data-mode=prerecorded][data-state=finished][data-step]"
+    )
 
 
 def test_a_race_to_its_end_and_on_to_watch(app: str, page: Page) -> None:

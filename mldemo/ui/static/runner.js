@@ -91,7 +91,10 @@ export class Runner {
       if (!ended) throw Error("the connection broke off");
     } catch (error) {
       if (this.#run !== control) return;
-      if (error.name === "AbortError") this.#over(this.state === "running" ? "stopped" : "idle");
+      if (error.name === "AbortError") {
+        if (mode === "live" && !this.player.head) return this.opening(); // nothing is shown yet
+        this.#over(this.state === "running" ? "stopped" : "idle");
+      }
       else if (error.refused) this.#refused(error.message, control);
       else this.#failed(mode === "live" ? String(error.message ?? error)
         : "There is no recording here. Press Start to compute one live.");
@@ -186,11 +189,9 @@ export class Runner {
     const pace = playing && !this.tab.whole ? played(playhead.speed) : null;
     const how = left ?? (pace && "played " + pace);
     const seconds = this.#ms.reduce((a, b) => a + b, 0) / 1000;
-    const words = !live || !this.#ms.length ? [] : [
-      this.state === "running" ? `${latest} of ${this.player.steps} steps computed`
-        : `computed in ${seconds.toFixed(seconds < 10 ? 1 : 0)} s`,
-      ...(how ? [how] : [])];
-    this.put("pace", words.join(", "));
+    const done = this.#ms.length && (this.state === "running" ? `${latest} of ${this.player.steps} steps computed`
+      : `computed in ${seconds.toFixed(seconds < 10 ? 1 : 0)} s`);
+    this.put("pace", live ? [done, how].filter(Boolean).join(", ") : "");
   }
 
   // -------------------------------------------------------------- words

@@ -85,12 +85,13 @@ export function create({ root, player, spec, view, runner }) {
     $("pad-offer").hidden = !offer;
   }
   let later = 0;
-  function again() { // recompute once nothing has been drawn for a moment
+  function again() { // recompute once nothing has been drawn for a moment; the link knows it at once
     paint();
     say();
+    const remembered = remember();
     clearTimeout(later);
     later = setTimeout(async () => {
-      if (await remember()) runner.start(runner.values);
+      if (await remembered) runner.start(runner.values);
     }, WAIT);
   }
   const tool = $("tool");
