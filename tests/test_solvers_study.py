@@ -28,6 +28,7 @@ from mldemo.space.priors import Laplacian
 from mldemo.store.manifest import read_manifest
 from mldemo.studies.solvers import (
     GaussianProblem,
+    Solvers,
     StrongErrors,
     bundled_gaussian,
     discretisation,
@@ -115,6 +116,15 @@ def test_shipped_record_has_the_slopes_of_theory() -> None:
         assert sampler["seconds_per_call"] > 0
     for row in record["discretisation"]["rows"]:
         assert row["slope"] == pytest.approx(row["theory"], abs=0.03)
+
+
+@pytest.mark.parametrize("state", ["stale", "current"])
+def test_the_tab_knows_whether_the_record_is_stale(
+    monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(Solvers, "state", lambda *_: state)
+    record = recorded.__wrapped__()
+    assert record is not None and record["stale"] is (state == "stale")
 
 
 @pytest.mark.parametrize("sampler", list(SAMPLERS))

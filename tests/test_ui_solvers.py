@@ -40,6 +40,8 @@ def test_it_opens_with_the_record_and_computes_a_curve(page: Page, app: str) -> 
     show(page, app)
     record = recorded()
     assert record is not None
+    how = page.inner_text(f"{TAB} .md-cost caption").split(":")[0]
+    assert how == ("Recorded with earlier code" if record["stale"] else "Recorded")
     columns = list(zip(*table(page, "cost"), strict=True))
     assert columns[0][:3] == ("sampler", "order", "slope W₂")
     for (label, order, shown, *_), sampler in zip(

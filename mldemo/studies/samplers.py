@@ -95,7 +95,7 @@ class Samplers(Study):
 
     def conclusion(self, record: Record) -> str:
         """The best FID, and the fewest calls that are as good as the default by both judges."""
-        rows = self.rows(record)
+        asked, rows = record["inputs"], self.rows(record)
         best = min(rows, key=lambda r: r["fid"])
         ours = [r for r in rows if r["sampler"] == Request.sampler and r["steps"] <= Request.steps]
         default = max(ours, key=lambda r: r["steps"])
@@ -106,10 +106,12 @@ class Samplers(Study):
         def said(r: Record) -> str:
             spread = ", one seed" if r["seeds"] == 1 else f" ± {r['fid, sd']:.2f}"
             label = SAMPLERS[r["sampler"]].label
-            return f"{label} with {r['calls']} calls ({r['fid']:.2f}{spread})"
+            return f"{label} with {r['calls']:,} calls ({r['fid']:.2f}{spread})"
 
         return (
-            f"The lowest FID is that of {said(best)}. The default is {said(default)}; the fewest "
+            f"FID of {asked['count']:,} samples at {asked['level']}² without guidance, which is "
+            "higher than that of more samples. "
+            f"The lowest is that of {said(best)}. The default is {said(default)}; the fewest "
             f"calls that are as good by both judges are those of {said(fewest)}. "
             f"The floor is {best['floor']:.2f} ± {best['floor, sd']:.2f}."
         )

@@ -189,12 +189,12 @@ class Several(Field):
         strange = [v for v in values if v not in known]
         if strange:
             raise ValueError(
-                f"{self.name} must be made of {', '.join(known)}, got {strange[0][:80]!r}"
+                f"{self.name} must name some of {', '.join(known)}, got {strange[0][:80]!r}"
             )
         if len(set(values)) != len(values) or not self.least <= len(values) <= self.most:
             raise ValueError(
-                f"{self.name} must be {self.least} to {self.most} different values, "
-                f"got {text[:80]!r}"
+                f"{self.name} must name {self.least} to {self.most} different ones of "
+                f"{', '.join(known)}, got {text[:80]!r}"
             )
         return values
 

@@ -38,19 +38,20 @@ from mldemo.ui.wire import grey
 
 ASKED = list(inspect.signature(Request).parameters.values())  # parameters of a run, in this order
 ARGUMENTS = {
-    "prior": f"covariance of the noise, one of {', '.join(PRIORS)}",
+    "prior": f"law of the noise, one of {', '.join(PRIORS)}",
     "resolution": f"pixels per side, {SMALLEST} to {FINEST_LIVE}",
     "steps": f"solver steps, 2 to {MOST_STEPS}",
     "sampler": f"one of {', '.join(SAMPLERS)}",
     "count": f"how many pictures, 1 to {MOST_IMAGES}",
-    "seed": "whole number; one seed is one function at every resolution",
-    "score": f"one of {', '.join(SCORES)}; learned is a network's, the others are exact",
-    "checkpoint": "name of a checkpoint of the prior; none for its default, large on a GPU",
-    "guidance": f"weight of what the network adds to the linear filter, 0 to {LARGEST_GUIDANCE:g}",
-    "exponent": "decay s of the spectrum of a prior that has one; none for its default",
-    "kappa": "κ of a prior that has one, 2π over its correlation length; none for its default",
-    "coarse_until": f"time above {FIRST:g} and at most {END:g} down to which the run has half the "
-    "resolution; none for one resolution",
+    "seed": "whole number; the same seed gives the same function at every resolution",
+    "score": f"one of {', '.join(SCORES)}; learned is that of a network, the others are exact",
+    "checkpoint": "name of a checkpoint that can be used with the prior; null: the default one",
+    "guidance": f"weight g of the network's part, 0 to {LARGEST_GUIDANCE:g}; 1 is the network as "
+    "trained, 0 the linear filter alone",
+    "exponent": "exponent s of the spectrum, for a prior that has one; null: the prior's default",
+    "kappa": "κ = 2π / correlation length, for a prior that has one; null: the prior's default",
+    "coarse_until": "a time: until the run has come down to it, images are denoised at half the "
+    f"resolution; above {FIRST:g}, at most {END:g}; null: at the full resolution throughout",
 }
 CONCURRENCY = {"concurrency_limit": 4, "concurrency_id": "compute"}
 

@@ -18,5 +18,6 @@ export function read(field, raw) { // the value of a text; undefined if it is no
   return field.whole && !Number.isInteger(value) ? undefined : value;
 }
 export function allowed(f) {
+  if (f.least !== undefined) return `${f.least} to ${f.most} of ${f.values.join(", ")}, joined by dots`;
   return f.values ? "one of " + f.values.join(", ") : "from " + f.low + " to " + f.high;
 }

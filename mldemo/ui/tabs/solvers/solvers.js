@@ -97,7 +97,8 @@ export function create({ root, player, spec, view }) {
       const fit = sampler.gaussian.filter((row) => row.calls <= calls);
       return short(fit.at(-1)?.w2);
     };
-    table($("cost"), `Recorded: digits' mean and spectrum, ${setting.prior.name} prior, ${setting.resolution}². `
+    const how = study.stale ? "Recorded with earlier code" : "Recorded";
+    table($("cost"), `${how}: digits' mean and spectrum, ${setting.prior.name} prior, ${setting.resolution}². `
       + "CPU seconds: the checkpoint's network, 16 images, one thread",
       [["sampler", "sampler"], ...samplers.map(([, s]) => [s.label, "one-sampler", s.said])],
       [

@@ -62,7 +62,8 @@ def recorded() -> dict[str, Any] | None:
         for w2 in [cells[f"discretisation, s = {s:g}"]]
     ]
     discretisation = {"levels": levels, "rows": rows}
-    return {"setting": asked, "samplers": samplers, "discretisation": discretisation}
+    found = {"setting": asked, "samplers": samplers, "discretisation": discretisation}
+    return found | {"stale": study.state(record) == "stale"}
 
 
 def described(sampler: Sampler) -> str:
