@@ -1,17 +1,10 @@
 """Where things stand on the page: on every screen, what is spoken of is in sight."""
 
-import json
-import re
-from typing import Any
-
 import pytest
 from playwright.sync_api import Page
 from screenshots import tabs
 from test_accessibility import open_tab
 from ui import app, browser, laid_out, page
-
-from mldemo.ui.tab import UI
-from mldemo.ui.terms import TERMS
 
 __all__ = ["app", "browser", "page"]
 PROJECTORS = ((1280, 720), (1366, 768), (1920, 1080))
@@ -33,7 +26,6 @@ UNCOVERED = """root => [...document.querySelectorAll(`${root} .md-run button`)].
 SMALLEST = """root => Math.min(...[...document.querySelectorAll(
   `${root} .md-screen :is(canvas, .md-plot)`
 )].filter((e) => e.offsetParent).map((e) => e.clientHeight))"""
-
 SMALL_TYPE = """tab => [...document.querySelectorAll(`#tab-${tab} *`)].filter((e) =>
   e.offsetParent && !/^(SUB|SUP)$/.test(e.tagName)
   && parseFloat(getComputedStyle(e).fontSize) < 17.5
@@ -143,85 +135,6 @@ def test_a_low_chart_has_no_legend_but_its_curves(app: str, page: Page) -> None:
     assert low == middle < tall
 
 
-def test_a_word_on_every_control(app: str, page: Page) -> None:
-    """By pointing, by the keyboard and by a touch; Escape takes it away."""
-    page.goto(app)
-    box = page.locator("#md-why-box")
-    for ident in tabs(page):
-        open_tab(page, ident)
-        labels = page.locator(f"#tab-{ident} .md-controls [data-testid=block-info]")
-        marks = page.locator(f"#tab-{ident} .md-controls [data-testid=block-info] .md-why")
-        assert labels.count() == marks.count() > 1
-        words = marks.evaluate_all("es => es.map((e) => e.dataset.why)")
-        assert all(len(w) > 30 for w in words), ident
-        assert len(set(words)) == len(words)
-    open_tab(page, "watch")
-    mark = page.locator("#watch-prior .md-why")
-    mark.hover()
-    assert "noise" in box.inner_text()
-    page.mouse.move(5, 5)
-    box.wait_for(state="hidden")
-    page.focus("#watch-stop")
-    page.keyboard.press("Tab")
-    box.wait_for()
-    assert page.evaluate("document.activeElement.getAttribute('aria-describedby')") == "md-why-box"
-    page.keyboard.press("Escape")
-    box.wait_for(state="hidden")
-    mark.dispatch_event("click")  # as after a touch, which hovers over nothing
-    box.wait_for()
-    page.locator("#watch-n .md-why").dispatch_event("click")
-    assert "grid" in box.inner_text()
-    page.locator("#tab-watch .md-hint").click()
-    box.wait_for(state="hidden")
-
-
-# whatever has a name on a tab and says nothing of what it means; the axes of charts without a word
-UNEXPLAINED = """root => [...root.querySelectorAll(
-  "figcaption, dt, th, label, .md-badge, .md-what, .md-pin, .md-row-title, .md-formula"
-)].filter((e) => e.offsetParent && isNaN(e.textContent))
-.filter((e) => !e.closest(".md-lessons"))
-.filter((e) => !(e.closest("[data-term], .md-controls .block")?.querySelector(".md-why")
-  ?.dataset.why.length > 30)).map((e) => e.outerHTML.slice(0, 160))"""
-AXES = """root => [...root.querySelectorAll("canvas[data-axes]")].filter((e) => e.offsetParent)
-  .flatMap((e) => e.dataset.axes.split("; ").map((axis) =>
-    [axis.split(" for ")[0], e.closest("figure").querySelector(".md-why").dataset.why]))"""
-
-
-def test_every_term_is_explained(app: str, page: Page) -> None:
-    """On every tab: controls, facts, badges, headings of pictures, charts and tables, axes."""
-    page.goto(app)
-    for ident in tabs(page):
-        open_tab(page, ident)
-        if ident == "learn":  # the step that has a panel of its own
-            page.evaluate("document.querySelector('[data-step=solution]').click()")
-            page.locator("#tab-learn .md-lesson-options input").first.check()
-            page.click("#tab-learn .md-commit")
-            page.wait_for_selector("#tab-learn .md-player[data-regime]")
-        more = page.locator(f"#tab-{ident} .md-more:visible")
-        if more.count():
-            more.click()
-        row = page.locator(f"#tab-{ident} .md-row")
-        assert row.evaluate(UNEXPLAINED) == [], ident
-        for axis, words in row.evaluate(AXES):
-            assert axis in words, (ident, axis)
-        marks = row.locator(".md-why:visible")
-        assert marks.count() >= 5
-        names = marks.evaluate_all("es => es.map((e) => e.getAttribute('aria-label'))")
-        assert all(len(name) > len("What is this: ") for name in names), (ident, names)
-
-
-def test_the_list_of_terms_is_used() -> None:
-    """Every term that is named is in the list, and every one of the list is named."""
-    files = [p for p in UI.rglob("*") if p.suffix in (".html", ".js", ".py")]
-    text = "\n".join(path.read_text("utf-8") for path in files)
-    named = set(re.findall(r'data-term="([^"]+)"|TERMS\["([^"]+)"\]', text))
-    named = {a or b for a, b in named}
-    assert named <= set(TERMS)
-    for term in TERMS:
-        assert term in named or f'"{term}"' in text, term
-    assert all(len(words) > 30 for words in TERMS.values())
-
-
 def test_lesser_controls_are_folded(app: str, page: Page) -> None:
     """On the first screen there are three, and Network; More shows the others, and they work."""
     page.goto(app)
@@ -266,73 +179,6 @@ def test_focus_is_seen_wherever_it_goes(app: str, page: Page) -> None:
         what = page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
         assert page.evaluate(RING), what
     assert {"radio", "range", "number", "text", "button", "checkbox"} <= kinds
-
-
-LESSONS = json.loads((UI / "static" / "lessons.json").read_text("utf-8"))["steps"]
-
-
-@pytest.mark.parametrize("query", ["present=1", ""])
-@pytest.mark.parametrize("lesson", LESSONS, ids=[step["id"] for step in LESSONS])
-def test_a_lesson_fits_the_screen(
-    app: str, page: Page, lesson: dict[str, Any], query: str
-) -> None:
-    """Guess, task, pictures, playhead and answer are in sight at once, and Learn's question.
-
-    As large type for a class on a projector; as it opens there, on a phone and enlarged twice too.
-    """
-    sizes = PROJECTORS if query else PROJECTORS + NARROW
-    resize(page, PROJECTORS[0])
-    ident, tab = lesson["id"], lesson["tab"]
-    page.goto(f"{app}/?lesson={ident}&{query}")
-    learn = "#tab-learn .md-player"
-    page.wait_for_selector(f"{learn}[data-lesson={ident}]")
-    assert page.get_attribute(f"{learn} .md-lesson-nav", "open") is None
-    for size in sizes:
-        resize(page, size)
-        assert lowest(page, f"{learn} .md-commit") <= size[1], size
-    page.locator(f"{learn} .md-lesson-options input").first.check()
-    page.click(f"{learn} .md-commit")
-    if tab == "learn":  # sliders, chart and task beside one another
-        page.wait_for_selector(f"{learn}[data-state=finished]")
-        for size in PROJECTORS:
-            resize(page, size)
-            for part in (".md-growth", ".md-verdict", ".md-lesson-task"):
-                assert lowest(page, f"{learn} {part}") <= size[1], (part, size)
-            sliders = page.locator("#learn-a").bounding_box()
-            chart = page.locator(f"{learn} .md-growth").bounding_box()
-            assert sliders is not None
-            assert chart is not None
-            assert sliders["x"] >= chart["x"] + chart["width"]
-            assert sliders["y"] < chart["y"] + chart["height"]
-        return
-    page.click(f"{learn} .md-lesson-open")
-    root = f"#tab-{tab} .md-player"
-    page.wait_for_selector(f"{root}[data-state=finished]")
-    for state in ("task", "answer"):
-        if state == "answer":
-            page.click(".md-guide .md-reveal")
-        for size in sizes:
-            resize(page, size)
-            assert lowest(page, ".md-guide") <= size[1], (state, size)
-            assert page.locator(".md-guide-task").is_visible() == (state == "task"), size
-            answer = page.locator(".md-guide .md-lesson-result").bounding_box()
-            assert (answer is not None) == (state == "answer"), size
-            covers = [page.locator(".md-guide").bounding_box()]
-            if size in NARROW:
-                covers.append(page.locator(f"#tab-{tab} .md-controls").bounding_box())
-            foot = min(box["y"] for box in covers if box)
-            below = {k: v for k, v in page.evaluate(LOWEST, root).items() if v > foot}
-            assert not below, (state, size, foot, below)
-            assert page.evaluate(SMALLEST, root) >= (26 if size[1] < 500 else 32), (state, size)
-            largest = page.evaluate(SMALLEST.replace("min", "max"), root)
-            least = 64 if size[1] < 500 else 50 if size in NARROW else 74
-            assert largest >= least, (state, size, largest)
-            shown = page.locator(f"#tab-{tab} .md-controls [data-testid=block-info]:visible")
-            fields = page.evaluate("id => document.querySelectorAll(`[id^=${id}-]`).length", tab)
-            assert shown.count() <= 2 < fields
-            assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-    assert page.evaluate("document.activeElement.className") == "md-lesson-result"
-    assert f"tab={tab}" in page.url
 
 
 def lowest(page: Page, selector: str) -> float:
