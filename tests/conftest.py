@@ -1,12 +1,23 @@
 """Shared fixtures: a small data set in the format of MNIST, drawn here."""
 
 import gzip
+import os
 import shutil
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+
+from mldemo.machine import granted_cores
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Workers of pytest-xdist share the cores, however many threads the test before has set."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, granted_cores() // workers))
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
