@@ -89,7 +89,9 @@ class Priors(Study):
     """A network per prior, and changes to the Laplacian one at a time."""
 
     name: ClassVar[str] = "priors"
-    question: ClassVar[str] = "Which noise makes the best images, and why did the Laplacian fail?"
+    question: ClassVar[str] = (
+        "Which noise makes the best images, and why did the paper's Laplacian fail?"
+    )
     link: ClassVar[str] = "tab=priors&priors=laplacian.fno.bessel.standard&s=1.1"
 
     def inputs(self, quick: bool) -> Record:
