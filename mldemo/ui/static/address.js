@@ -3,6 +3,12 @@ export const GLOBAL = ["present", "hide", "lesson", "__theme", "__lang"]; // the
 export const query = () => new URLSearchParams(location.search);
 export const written = (parameters) => "?" + parameters.toString().replaceAll("%2C", ",");
 
+export function carried(parameters) { // with how this page is shown, but not its lesson
+  for (const name of GLOBAL)
+    if (name !== "lesson" && query().has(name)) parameters.set(name, query().get(name));
+  return parameters;
+}
+
 const framed = () => document.referrer.startsWith("https://huggingface.co/"); // in a Space's page
 export const replace = (search) => go(search, "replaceState");
 export const push = (search) => go(search, "pushState"); // browser Back leads to the one before

@@ -52,9 +52,10 @@ export class Card {
   update() { // everything that does
     const { guess, tried = false, open = false } = this.progress.of(this.#step.id);
     const { answer } = this.#step, { options } = this.texts[this.#step.id], guessed = guess !== undefined;
+    const withdrawn = !guessed && this.root.dataset.guessed === "true"; // by "Start over"
     this.$("lesson-guess").disabled = guessed;
     [...this.$("lesson-options").children].forEach((label, i) => {
-      label.firstChild.checked ||= i === guess;
+      if (guessed || withdrawn) label.firstChild.checked = i === guess;
       label.classList.toggle("md-right", open && i === answer);
       label.classList.toggle("md-missed", open && i === guess && i !== answer);
     });

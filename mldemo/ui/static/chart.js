@@ -56,7 +56,8 @@ export class Chart {
     const { y, logY } = this.plan, { t, b } = this.box, f = logY ? Math.log : (u) => u;
     return b - ((b - t) * (f(v) - f(y[0]))) / (f(y[1]) - f(y[0]) || 1);
   }
-  at({ clientX, clientY }) { // the values under the pointer
+  at({ clientX, clientY }) { // the values under the pointer; null while nothing is drawn
+    if (!this.plan) return null;
     const rect = this.canvas.getBoundingClientRect(), { box, plan } = this;
     const pixel = (v, from, side) => ((v - from) * this.canvas[side]) / rect[side];
     const value = ([a, b], log, share) => (log ? a * (b / a) ** share : a + share * (b - a));

@@ -22,9 +22,7 @@ function sheet(column, folding) { // on narrow screens, a button opens what is b
   column.firstElementChild.append(button);
   folding(button, "md-open");
   button.addEventListener("click", () => {
-    const open = column.classList.contains("md-open");
-    document.documentElement.classList.toggle("md-sheet", open);
-    if (open) afterLayout(() => screenOf(column).scrollIntoView());
+    if (column.classList.contains("md-open")) afterLayout(() => screenOf(column).scrollIntoView());
   });
 }
 const screenOf = (column) => { // what the controls act on

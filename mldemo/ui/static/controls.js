@@ -19,7 +19,10 @@ export function control(player) {
     event.preventDefault();
     action();
   });
-  player.range.addEventListener("input", () => player.go(Number(player.range.value)));
+  player.range.addEventListener("input", () => {
+    player.go(Number(player.range.value));
+    player.range.value = String(player.current); // no further than what is computed
+  });
   const buttons = { first: "Home", back: "ArrowLeft", next: "ArrowRight", play: " " };
   for (const [name, key] of Object.entries(buttons)) $(name).addEventListener("click", keys[key]);
 

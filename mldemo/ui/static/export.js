@@ -6,6 +6,7 @@ const LAST = 2000; // milliseconds for which an animation shows its end
 
 function compose(player, width) { // all figures of the panels in their places, with captions
   const areas = [...player.root.querySelectorAll(".md-panels")].filter((e) => e.offsetParent);
+  if (!areas.length) throw Error("The pictures are taken from the page: stay on this tab until they are saved.");
   const frames = areas.map((area) => area.getBoundingClientRect());
   const tall = frames.reduce((sum, { height }) => sum + height, MARGIN * (frames.length - 1));
   const scale = width / (frames[0].width + 2 * MARGIN), out = document.createElement("canvas");

@@ -6,13 +6,14 @@ import { Card } from "./card.js";
 import { write } from "./dom.js";
 import { attend } from "./screen.js";
 import { now as tabs, show, shown } from "./tabs.js";
-import { address, load, observe, wanted } from "./lessons.js";
+import { address, fetched, load, observe, wanted } from "./lessons.js";
 
 let bar = null;
 export async function follow() {
   if (bar) return;
   bar = document.createElement("aside");
-  const [all, markup] = await Promise.all([load(), text("guide.html")]);
+  const [all, markup] = await Promise.all([load(), fetched("guide.html").then((answer) => answer.text())])
+    .catch((error) => { bar = null; throw error; });
   const { steps, text: { words, steps: texts }, progress } = all;
   bar.className = "md-player md-guide";
   bar.setAttribute("aria-label", words.guide);
@@ -62,8 +63,6 @@ export async function follow() {
   progress.onChange(update);
   observe(update);
 }
-const text = async (name) => (await fetch(new URL(name, import.meta.url))).text();
-
 const folding = document.createElement("style");
 document.head.append(folding);
 function fold(step) { // puts controls that the lesson does not wait for under "More controls"

@@ -1,13 +1,18 @@
 // The lessons: their texts, what they wait for, and the progress that this browser remembers.
-import { GLOBAL, query, written } from "./address.js";
+import { carried, query, written } from "./address.js";
 import { write as asWord } from "./pin.js";
 import { link, now, shown } from "./tabs.js";
 
 const KEY = "mldemo-lessons", EVERY = 350;
-const json = async (name) => (await fetch(new URL(name, import.meta.url))).json();
+export async function fetched(name) { // a file beside this one
+  const answer = await fetch(new URL(name, import.meta.url));
+  if (!answer.ok) throw Error(`The lessons did not load (${answer.status}); reload the page.`);
+  return answer;
+}
+const json = async (name) => (await fetched(name)).json();
 
 let loading = null;
-export const load = () => (loading ??= read());
+export const load = () => (loading ??= read().catch((error) => { loading = null; throw error; }));
 async function read() {
   const { languages, steps } = await json("lessons.json");
   const preferred = [query().get("__lang"), navigator.language?.slice(0, 2), languages[0]];
@@ -24,9 +29,7 @@ export function wanted(steps, name = query().get("lesson")) {
 export function address(step) { // where a step is tried, with the page's own settings
   const out = new URLSearchParams(`tab=${step.tab}&${step.query}&lesson=${step.id}`);
   if (step.pin) out.set("pin", asWord(Object.fromEntries(new URLSearchParams(step.query))));
-  for (const name of GLOBAL)
-    if (name !== "lesson" && query().has(name)) out.set(name, query().get(name));
-  return written(out);
+  return written(carried(out));
 }
 export const tabTitle = (id) => now().find((tab) => tab.id === id)?.title ?? id;
 

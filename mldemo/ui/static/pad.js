@@ -1,4 +1,6 @@
 // A sheet to draw on: a grey picture, and a region marked on it. Both fit into a link.
+import { sheet } from "./dom.js";
+
 export const SHEET = 256, CELLS = 32, LONGEST = 1600;
 const SMALL = [64, 48, 32], QUALITY = [0.95, 0.85, 0.7, 0.5, 0.3], HEAVIEST = 20e6;
 
@@ -6,7 +8,6 @@ const toText = (bytes) => btoa(String.fromCharCode(...bytes))
   .replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 const fromText = (words) => Uint8Array.from(
   atob(words.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
-const sheet = (side) => Object.assign(document.createElement("canvas"), { width: side, height: side });
 
 export async function pack(canvas) { // a picture as text: WebP where the browser can write it
   for (const side of SMALL) {
@@ -91,18 +92,24 @@ export function pen(pad, { down, stroke, lifted }) {
     before = place;
   };
   pad.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
+    if (event.button || !event.isPrimary) return; // neither a second finger nor the palm
     down?.();
     pad.setPointerCapture(event.pointerId);
     to(where(event));
   });
   pad.addEventListener("pointermove", (event) => {
-    if (!before) return;
+    if (!before || !event.isPrimary) return;
     for (const e of event.getCoalescedEvents?.() ?? [event]) to(where(e));
   });
-  const lift = () => { if (before) { before = null; lifted(); } };
+  const lift = (event) => { if (before && event.isPrimary) { before = null; lifted(); } };
   pad.addEventListener("pointerup", lift);
   pad.addEventListener("pointercancel", lift);
+}
+export function greyscale(values, n) { // n x n grey values as a picture
+  const made = sheet(n), c = made.getContext("2d"), image = c.createImageData(n, n);
+  for (const [i, v] of values.entries()) image.data.set([v, v, v, 255], 4 * i);
+  c.putImageData(image, 0, 0);
+  return made;
 }
 export class Region { // 32 x 32 cells, row by row
   cells = new Uint8Array(CELLS * CELLS);

@@ -49,7 +49,7 @@ export async function fromUrl(specs) { // gradio calls this once, with every con
   if (chosen && chosen !== known[0]) turn(chosen);
   else if (active !== known[0]) show(active);
   ready(tabOf(shown()));
-  if (query.has("lesson")) import("./guide.js").then((guide) => guide.follow());
+  if (query.has("lesson")) import("./guide.js").then((guide) => guide.follow()).catch(console.warn);
   return [...out, ...aspects.map(([id, facts, aspect]) => aspect.shown(facts, tabOf(id).values))];
 }
 function ready(tab) {

@@ -11,14 +11,14 @@ const deviceName = (device) => (device === "cpu" ? "CPU" : `GPU (${device})`);
 
 export class Runner {
   note = ""; // a remark on the link, shown with the run that the link starts
-  #run = null; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = []; #target = null; #filled = null; #said = 0;
+  #run = null; #usual; #coming; #count = 0; #arrived = [0, 0, 0]; #later = 0; #ms = []; #target = null; #filled = null; #said = 0;
 
   constructor(root, spec, module, view, link) {
     Object.assign(this, { root, spec, view });
     this.player = new Player(root, view);
     this.tab = module.create({ root, player: this.player, spec, view, runner: this });
     this.values = Object.fromEntries(spec.fields.map((f) => [f.name, f.default]));
-    this.asked = this.#texts(); // the query of the run that is shown
+    this.asked = this.#usual = this.#texts(); // asked: the query of the run that is shown
     this.sharing = sharing(this.player, spec.tab, link);
     this.player.changed = () => this.#pace();
     const step = Number(view.get("step") ?? NaN); // the link's step, for the run that it starts
@@ -58,9 +58,8 @@ export class Runner {
     this.values = values;
     const url = this.address(this.#texts());
     this.tab.ask?.(url.searchParams); // what the tab's script sends besides the fields
-    this.asked = Object.fromEntries(url.searchParams);
     this.put("mode", "starting …");
-    return this.#play(url, "live");
+    return this.#play(url, "live", Object.fromEntries(url.searchParams));
   }
   changed(values) { // a change of the controls starts a new run
     this.values = values;
@@ -71,11 +70,13 @@ export class Runner {
   }
   stop() {
     clearTimeout(this.#later);
+    this.tab.stop?.();
     this.#run?.abort();
   }
 
-  async #play(url, mode) {
+  async #play(url, mode, asked = this.#usual) {
     this.stop();
+    this.#coming = asked;
     const control = new AbortController(), id = `${mode}-${(this.#count += 1)}`;
     this.#run = control;
     this.alert(this.note);
@@ -92,7 +93,7 @@ export class Runner {
     } catch (error) {
       if (this.#run !== control) return;
       if (error.name === "AbortError") {
-        if (mode === "live" && !this.player.head) return this.opening(); // nothing is shown yet
+        if (mode === "live" && !this.player.head && this.spec.props.recording) return this.opening();
         this.#over(this.state === "running" ? "stopped" : "idle");
       }
       else if (error.refused) this.#refused(error.message, control);
@@ -134,6 +135,7 @@ export class Runner {
         if (this.#filled !== run) return;
         if (record.kind === "head") {
           this.root.dataset.mode = "prerecorded";
+          this.asked = this.#usual;
           player.begin(record, { target: still.matches ? Infinity : null, whole: this.tab.whole });
           this.tab.begin?.(record);
           this.labels();
@@ -144,6 +146,7 @@ export class Runner {
   }
   #begin(head, mode, id) {
     this.#filled = null;
+    this.asked = this.#coming;
     if (!head.track) {
       this.#arrived = [0, 0, 0];
       this.#ms = [];

@@ -12,6 +12,7 @@ function measure() {
     const { left, width, bottom } = controls.getBoundingClientRect();
     for (const [name, value] of Object.entries({ left, width, end: bottom + 8 })) put(`--md-column-${name}`, value);
   }
+  page.classList.toggle("md-sheet", Boolean(sheet?.classList.contains("md-open")));
   put("--md-bar", bar?.offsetHeight ?? 0);
   put("--md-below", (bar?.offsetHeight ?? 0) + (sheet?.offsetHeight ?? 0));
 }

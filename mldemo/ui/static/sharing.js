@@ -1,14 +1,14 @@
 // Copies the link, program or command of a run, and saves its pictures.
 import { save } from "./export.js";
 
-async function toClipboard(element) { // whether it was copied; if not, it is left selected
+export async function toClipboard(words, select) { // whether they were copied; if not, select them
   try { // a site that frames this page may forbid it, and then an attempt would log an error
     if (document.featurePolicy?.allowsFeature("clipboard-write") ?? true) {
-      await navigator.clipboard.writeText(element.textContent);
+      await navigator.clipboard.writeText(words);
       return true;
     }
   } catch { /* refused: try execCommand */ }
-  getSelection().selectAllChildren(element);
+  select();
   return document.execCommand("copy");
 }
 
@@ -23,17 +23,20 @@ export function sharing(player, name, link) {
       if (!text) return;
       shown.hidden = false;
       shown.textContent = text;
-      said.textContent = (await toClipboard(shown)) ? title + " copied" : "Press Ctrl+C";
+      said.textContent = (await toClipboard(text, () => getSelection().selectAllChildren(shown))) ? title + " copied" : "Press Ctrl+C";
     });
+  let saving = false; // an animation moves the playhead meanwhile
   for (const kind of ["png", "gif", "webp"])
     player.$("save-" + kind)?.addEventListener("click", async () => {
-      if (!player.tracks.length) return;
+      if (saving || !player.tracks.length) return;
+      saving = true;
       said.textContent = "Writing …";
       try {
         said.textContent = await save(player, kind, name);
       } catch (error) {
         said.textContent = String(error.message ?? error);
       }
+      saving = false;
     });
   return { begin(head) { // no button for what this run does not have
     for (const what of ["python", "command"]) {

@@ -16,7 +16,7 @@ function multiplicities(n) {
 export const ratio = (alpha, sigma, signal, noise) =>
   (alpha ** 2 * signal) / (sigma ** 2 * noise); // infinite where there is no noise
 
-export function logSnr(head, { alpha, sigma }, inside = () => true) { // over the shells inside
+function logSnr(head, { alpha, sigma }, inside = () => true) { // over the shells inside
   const { spread, prior } = head.data;
   let signal = 0, noise = 0;
   multiplicities(head.resolution).forEach((count, k) => {
@@ -26,7 +26,7 @@ export function logSnr(head, { alpha, sigma }, inside = () => true) { // over th
   });
   return Math.log(ratio(alpha, sigma, signal, noise));
 }
-export function inWords(value) {
+function inWords(value) {
   if (Number.isNaN(value)) return "–"; // neither signal nor noise
   if (!Number.isFinite(value)) return value > 0 ? "+∞" : "−∞";
   return (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);

@@ -81,7 +81,8 @@ export function link(every = false) { // every: with defaults, and the values th
   url.search = search();
   const fields = (every && tab.fields) || [];
   const asked = Object.fromEntries(fields.map((f) => [f.name, text(tab.values[f.name])]));
-  const found = settled(fields, asked, tab.runner?.player.head);
+  const shows = fields.every(({ name }) => tab.runner?.asked[name] === asked[name]); // or an older run
+  const found = settled(fields, asked, shows ? tab.runner?.player.head : null);
   for (const [name, value] of Object.entries(found)) url.searchParams.set(name, value);
   return url.href;
 }

@@ -24,7 +24,11 @@ async function begin(button) {
   await thawed; // if pressed before gradio has loaded, the tour begins afterwards
   if (shown() !== "watch") show("watch");
   const player = () => document.querySelector("#tab-watch .md-player");
-  while (!player()?.offsetParent) await new Promise(requestAnimationFrame);
+  for (let there = false; !player()?.offsetParent;) {
+    there ||= shown() === "watch";
+    if (there && shown() !== "watch") return; // left again before it appeared
+    await new Promise(requestAnimationFrame);
+  }
   const found = STOPS.map(([selector, words]) => [document.querySelector(selector), words]);
   stops = found.filter(([e]) => e?.offsetParent || e?.getClientRects().length);
   go(0);
@@ -47,14 +51,16 @@ function go(to) {
 function end() {
   for (const [target] of stops) target.classList.remove("md-toured");
   box.hidePopover();
+  stops = [];
   from?.focus();
 }
 box.addEventListener("click", (event) => {
   const by = event.target.closest("button")?.value;
   if (by !== undefined) Number(by) ? go(at + Number(by)) : end();
 });
-box.addEventListener("keydown", (event) => { if (event.key === "Escape") end(); });
+document.addEventListener("keydown", (event) => { if (event.key === "Escape" && stops.length) end(); });
 document.addEventListener("click", (event) => {
+  if (stops.length && event.target.closest?.("button[role=tab]")) { from = null; end(); }
   const button = event.target.closest?.(".md-tour");
   if (button) begin(button);
 });

@@ -1,4 +1,5 @@
 // Evidence: a record's figure and table, what it supports, and a list of all records.
+import { carried, written as address } from "../../static/address.js";
 import { INKS } from "../../static/chart.js";
 import { make } from "../../static/dom.js";
 import { download } from "../../static/export.js";
@@ -39,7 +40,8 @@ export function create({ root, player, spec, view, runner }) {
       plot.on("plotly_relayout", (change) => { if (/range/.test(Object.keys(change))) tick(); });
     root.dataset.plotted = study;
   }
-  player.add({ canvas: plot, draw: () => draw().catch((error) => runner.alert(error.message)) });
+  const redraw = () => draw().catch((error) => runner.alert(error.message));
+  player.add({ canvas: plot, draw: redraw });
 
   function keys() { // a legend that can be used with a keyboard
     legend.replaceChildren(...names().map((name, i) => {
@@ -53,7 +55,7 @@ export function create({ root, player, spec, view, runner }) {
         if (!toggled.delete(i)) toggled.add(i);
         button.setAttribute("aria-pressed", shown(name));
         view.set("toggled", toggled.size ? [...toggled].sort((a, b) => a - b).join(".") : null);
-        draw();
+        redraw();
       });
       return button;
     }));
@@ -78,7 +80,7 @@ export function create({ root, player, spec, view, runner }) {
     root.dataset.record = mine.state;
     plot.setAttribute("aria-label", `${head.question} ${mine.conclusion} The numbers are in the table.`);
     const link = $("shown-in");
-    link.href = head.link;
+    link.href = address(carried(new URLSearchParams(head.link)));
     link.textContent = "Open the page at a run that shows it";
     table($("rows").firstElementChild, `${head.rows.length} rows. ${head.note}`.trim(), head.columns,
       head.rows.map((row) => row.map(written)));
@@ -113,9 +115,14 @@ export function create({ root, player, spec, view, runner }) {
   });
   $("save-figure").addEventListener("click", async () => {
     if (!head) return;
-    const Plotly = await plotly(spec.props.plotly);
-    const svg = decodeURIComponent((await Plotly.toImage(plot, { format: "svg" })).split(",").slice(1).join(","));
-    $("copied").textContent = download(new Blob([svg], { type: "image/svg+xml" }), `mldemo-${head.study}.svg`);
+    const { study } = head;
+    try {
+      const Plotly = await plotly(spec.props.plotly);
+      const svg = decodeURIComponent((await Plotly.toImage(plot, { format: "svg" })).split(",").slice(1).join(","));
+      $("copied").textContent = download(new Blob([svg], { type: "image/svg+xml" }), `mldemo-${study}.svg`);
+    } catch (error) {
+      $("copied").textContent = error.message;
+    }
   });
 
   return {

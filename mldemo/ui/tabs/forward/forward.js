@@ -1,16 +1,17 @@
 // Forward: a sheet to draw on, the run as two sheets, one picture under every prior, the spectrum.
+import { sheet } from "../../static/dom.js";
 import { Pictures } from "../../static/pictures.js";
 import { Pin } from "../../static/pin.js";
 import { diffusion } from "../../static/snr.js";
 import { spectrum } from "../../static/spectrum.js";
-import { REGIONS, Region, SHEET, clear, invert, line, onLight, open, pack, pen, unpack } from "../../static/pad.js";
+import { REGIONS, Region, SHEET, clear, greyscale, invert, line, onLight, open, pack, pen, unpack } from "../../static/pad.js";
 
 const PEN = 15, WAIT = 500; // width on a sheet of 256; ms after the last stroke
 const FOR = { t: ["denoise"], keep: ["extend"], method: ["extend", "inpaint"] };
 
 export function create({ root, player, spec, view, runner }) {
   const $ = (name) => root.querySelector(".md-" + name);
-  const pad = $("pad"), ink = Object.assign(document.createElement("canvas"), { width: SHEET, height: SHEET });
+  const pad = $("pad"), ink = sheet(SHEET);
   const region = new Region();
   let drawn = false, clean = null, kept = null; // drawn: given is the sheet, not the digit
 
@@ -74,8 +75,9 @@ export function create({ root, player, spec, view, runner }) {
       if (mine !== packing) return false;
       view.set("picture", words);
       view.set("region", region.text || null);
-    } catch (error) {
+    } catch (error) { // what is drawn doesn't fit into a link: no run can be asked for it
       say(error.message);
+      return false;
     }
     return mine === packing;
   }
@@ -111,8 +113,8 @@ export function create({ root, player, spec, view, runner }) {
   pen(pad, { stroke, down: () => clearTimeout(later), lifted: again });
 
   const on = (name, action) => $(name).addEventListener("click", action);
-  on("pad-new", () => { clear(ink); drawn = true; region.fill(REGIONS.none); tool.value = "draw"; again(); });
-  on("pad-digit", () => { drawn = false; again(); });
+  on("pad-new", () => { clear(ink); drawn = true; tool.value = "draw"; again(); });
+  on("pad-digit", () => { drawn = false; clean = null; again(); });
   for (const name of ["pad-invert", "pad-offer"]) on(name, () => {
     if (!drawn && clean) ink.getContext("2d").drawImage(clean, 0, 0, SHEET, SHEET);
     drawn = true;
@@ -144,6 +146,7 @@ export function create({ root, player, spec, view, runner }) {
 
   // -------------------------------------------------------------- between link, form and run
   const folding = document.head.appendChild(document.createElement("style")); // also of later controls
+  let edit = null; // the kind that the tool and the region were last set for
   function suit(values) { // show the controls that this edit uses, and set the pencil's tool
     const idle = Object.keys(FOR).filter((name) => !FOR[name].includes(values.kind));
     folding.textContent = `${idle.map((name) => "#forward-" + name).join()} { display: none !important; }`;
@@ -151,10 +154,11 @@ export function create({ root, player, spec, view, runner }) {
     $("region").closest("label").hidden = values.kind !== "inpaint";
     for (const option of tool.options)
       if (option.value.endsWith("mark")) option.hidden = option.disabled = values.kind !== "inpaint";
-    if (values.kind === "inpaint") {
-      if (region.empty) region.fill(REGIONS.right);
-      if (tool.value === "draw") tool.value = "mark";
-    } else if (tool.value.endsWith("mark")) tool.value = "draw";
+    if (values.kind !== edit) {
+      edit = values.kind;
+      if (edit === "inpaint" && region.empty) region.fill(REGIONS.right);
+      if (edit === "inpaint" || tool.value.endsWith("mark")) tool.value = edit === "inpaint" ? "mark" : "draw";
+    }
     view.set("region", (values.kind === "inpaint" && region.text) || null);
     paint();
   }
@@ -173,10 +177,11 @@ export function create({ root, player, spec, view, runner }) {
       if (view.get("region")) query.set("region", view.get("region"));
     },
     changed: suit,
+    stop: () => clearTimeout(later),
     begin: (head) => { clean = kept = null; everyPrior(head.priors); pin.begin(); },
     record: (record) => {
       const { n, data } = record;
-      clean = asCanvas(data.clean, n);
+      clean = greyscale(data.clean, n);
       kept = data.kept ? { grey: data.kept, n, count: 1 } : null;
       paint();
       player.redraw(true);
@@ -185,12 +190,4 @@ export function create({ root, player, spec, view, runner }) {
       { denoise: `up to t = ${h.until}`, extend: `|k| ≤ ${h.keep} kept`,
         inpaint: "region filled" }[h.kind_of_edit], h.given, h.solver_steps + " steps", h.sampler, "seed " + h.seed],
   };
-}
-
-function asCanvas(grey, n) {
-  const canvas = Object.assign(document.createElement("canvas"), { width: n, height: n });
-  const c = canvas.getContext("2d"), image = c.createImageData(n, n);
-  for (const [i, v] of grey.entries()) image.data.set([v, v, v, 255], 4 * i);
-  c.putImageData(image, 0, 0);
-  return canvas;
 }

@@ -44,7 +44,10 @@ export function create({ root, player }) {
     chart.begin();
     player.redraw(true);
     course(root, all, $, lesson);
-    follow();
+    return follow();
+  }).catch((error) => {
+    lesson("note").textContent = String(error.message ?? error);
+    lesson("note").hidden = false;
   });
   return { begin: verdict, words: (h) => [`s = ${h.s}`, `a = ${h.a}`, `t = ${h.time}`] };
 }

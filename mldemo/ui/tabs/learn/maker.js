@@ -1,19 +1,23 @@
 // Links for a class: a tab, its values, what is hidden, a lesson, large type.
-import { written } from "../../static/address.js";
+import { visible, written } from "../../static/address.js";
 import { text } from "../../static/fields.js";
 import { now as tabsNow } from "../../static/tabs.js";
 import { fill, tabTitle } from "../../static/lessons.js";
+import { toClipboard } from "../../static/sharing.js";
 
 const PARTS = ["hint", "facts", "export", "bar", "start", "stop", "dice", "title", "footer"];
 
 export function maker(details, all) { // built when it is first opened
   details.querySelector("summary").textContent = all.words.maker;
-  if (location.hash === "#make") { // the link for lecturers
+  details.addEventListener("toggle", () => build(details, all), { once: true });
+  const look = () => { // whether the link for lecturers was followed
+    if (location.hash !== "#make") return;
+    history.replaceState(history.state, "", location.pathname + location.search); // for later links
     details.open = true;
     requestAnimationFrame(() => details.scrollIntoView());
-  }
-  if (details.open) build(details, all);
-  else details.addEventListener("toggle", () => build(details, all), { once: true });
+  };
+  addEventListener("hashchange", look);
+  look();
 }
 function build(details, { steps, texts, words }) {
   const body = details.querySelector(".md-maker-body");
@@ -108,8 +112,7 @@ function build(details, { steps, texts, words }) {
     if (hidden.length) query.set("hide", hidden.join());
     if (lesson.value) query.set("lesson", lesson.value);
     if (present.checked) query.set("present", "1");
-    const url = new URL(written(query), document.baseURI);
-    url.hash = "";
+    const url = new URL(written(query), visible());
     said.textContent = wrong.join(" ");
     copy.disabled = wrong.length > 0;
     address.value = wrong.length ? "" : url.href;
@@ -119,13 +122,8 @@ function build(details, { steps, texts, words }) {
   tab.addEventListener("change", open);
   body.addEventListener("input", write);
   copy.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(address.value);
-      said.textContent = words.copied;
-    } catch { // not allowed here: the text is selected instead
-      address.select();
-      said.textContent = words.press;
-    }
+    const copied = await toClipboard(address.value, () => address.select());
+    said.textContent = copied ? words.copied : words.press;
   });
   details.addEventListener("toggle", () => details.open && open());
   open();

@@ -38,7 +38,7 @@ export function create({ root, player, view, runner }) {
     const words = make("p", below, "md-gap");
     words.innerHTML = `P<sub>${n}</sub> x<sub>${2 * n}</sub><br><b class="md-number">–</b>`;
     const number = words.querySelector(".md-number"), rate = make("span", words, "md-rate");
-    if (n === player.heads[0].resolution) words.dataset.term = "restriction";
+    if (n === player.heads[0].resolution) Object.assign(words.dataset, { term: "restriction", name: "what the restriction differs by" });
     number.dataset.pair = `${head.prior}-${n}`;
     player.add({ draw: () => {
       const gap = player.frame(track + 1)?.readings["gap_" + show.value];

@@ -1,12 +1,12 @@
 // A few small sketches to train on: one pad, a slot for each sketch, all of them in the link.
-import { CELLS, Region, SHEET, clear, line, pen } from "../../static/pad.js";
+import { sheet } from "../../static/dom.js";
+import { CELLS, Region, SHEET, clear, greyscale, line, pen } from "../../static/pad.js";
 
 const PEN = 22, LENGTH = 171; // on a sheet of 256; characters of a sketch in a link
 
 export function sketching({ root, view, most }) {
   const $ = (name) => root.querySelector(".md-" + name);
-  const canvas = (side) => Object.assign(document.createElement("canvas"), { width: side, height: side });
-  const pad = $("pad"), c = pad.getContext("2d"), small = canvas(CELLS);
+  const pad = $("pad"), c = pad.getContext("2d"), small = sheet(CELLS);
   const words = view.get("sketches") ?? "";
   const regions = Array.from({ length: most }, (_, i) => {
     const region = new Region();
@@ -16,16 +16,11 @@ export function sketching({ root, view, most }) {
   let at = 0;
 
   const text = () => regions.filter((region) => !region.empty).map((region) => region.text).join("");
-  function thumbnail(region) {
-    const made = canvas(CELLS), d = made.getContext("2d"), image = d.createImageData(CELLS, CELLS);
-    for (const [i, on] of region.cells.entries()) image.data.set([255 * on, 255 * on, 255 * on, 255], 4 * i);
-    d.putImageData(image, 0, 0);
-    return made;
-  }
+  const thumbnail = (region) => greyscale(region.cells.map((on) => 255 * on), CELLS);
   const slots = regions.map((_, i) => {
     const slot = document.createElement("button");
     slot.type = "button";
-    slot.append(canvas(CELLS));
+    slot.append(sheet(CELLS));
     slot.addEventListener("click", () => { at = i; paint(); });
     $("slots").append(slot);
     return slot;

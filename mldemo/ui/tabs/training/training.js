@@ -1,4 +1,5 @@
 // Training: the race of two lanes as one chart, four sheets and a table; sketches to train on.
+import { carried, written } from "../../static/address.js";
 import { Chart } from "../../static/chart.js";
 import { Pictures } from "../../static/pictures.js";
 import { download } from "../../static/export.js";
@@ -119,8 +120,8 @@ export function create({ root, player, spec, view, runner }) {
     $("take").hidden = !record;
     if (!record) return;
     root.querySelectorAll(".md-watch-it").forEach((a, i) => {
-      const query = new URLSearchParams({ tab: "watch", prior: player.head.prior, trained: record.names[i] });
-      a.href = `?${query}`;
+      const query = { tab: "watch", prior: player.head.prior, trained: record.names[i] };
+      a.href = written(carried(new URLSearchParams(query)));
     });
   }
   $("save-zip").addEventListener("click", () => {

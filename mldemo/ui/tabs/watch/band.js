@@ -45,20 +45,21 @@ export function band({ root, player, view }) {
     pointed = to;
     show();
   }
-  // frequency(event): the |k| under the pointer in a chart, a real number; last(): the largest
+  // frequency(event): the |k| under the pointer in a chart, a real number, undefined while nothing
+  // is drawn; last(): the largest
   function watch(canvas, frequency, last) {
     let from = null, moved = false;
     const shell = (event) => Math.round(Math.max(1, Math.min(last(), frequency(event))));
     const about = (k) => ({ kind: "only", low: Math.round(k / NARROW), high: Math.round(k * NARROW) });
     canvas.addEventListener("pointerdown", (event) => {
-      if (!player.head) return;
+      if (frequency(event) === undefined) return;
       from = shell(event);
       moved = false;
       canvas.setPointerCapture(event.pointerId);
       point(about(from));
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (!player.head) return;
+      if (frequency(event) === undefined) return;
       const to = shell(event);
       if (from === null) return point(about(to));
       if (to === from && !moved) return;

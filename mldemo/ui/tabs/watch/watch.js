@@ -42,7 +42,7 @@ export function create({ root, player, spec, view, runner }) {
       : Math.max(box.l, Math.min(box.r, chart.X(k))));
     band.shade(c, at, (a, b) => c.fillRect(a, box.t, b - a, box.b - box.t));
   }, beside);
-  band.watch($("s"), (event) => powers.at(event).x, last);
+  band.watch($("s"), (event) => powers.at(event)?.x, last);
 
   // -------------------------------------------------------------- the map of SNR
   const map = player.add(new Chart($("map"), {
@@ -85,7 +85,7 @@ export function create({ root, player, spec, view, runner }) {
       c.fillRect(Math.min(x, box.r - 1) - chart.ratio, box.t, 2.5 * chart.ratio, box.b - box.t);
     },
   }));
-  band.watch($("map"), (event) => map.at(event).y, last);
+  band.watch($("map"), (event) => map.at(event)?.y, last);
 
   // -------------------------------------------------------------- words
   function changed(values) {
