@@ -161,6 +161,39 @@ def test_only_the_marked_region_is_generated(page: Page, app: str) -> None:
     assert not region[:8].any()
 
 
+def test_what_the_pencil_does_stays_chosen(page: Page, app: str) -> None:
+    """Beside a region too, run after run; a second finger draws nothing."""
+    show(page, app, "&kind=inpaint&count=1&steps=5&n=16&score=gaussian&method=linear")
+    assert page.input_value(f"{TAB} .md-tool") == "mark"
+    page.select_option(f"{TAB} .md-tool", "draw")
+    box = page.locator(f"{TAB} .md-pad").bounding_box()
+    assert box is not None
+    for x in (0.1, 0.3):
+        run = runs(page)
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + 0.2 * box["height"])
+        page.mouse.down()
+        page.eval_on_selector(
+            f"{TAB} .md-pad",
+            """(pad, [x, y]) => {
+              const finger = { pointerId: 9, isPrimary: false, clientX: x, clientY: y };
+              for (const what of ["down", "move", "up"])
+                pad.dispatchEvent(new PointerEvent("pointer" + what, finger));
+            }""",
+            [box["x"] + 0.45 * box["width"], box["y"] + 0.9 * box["height"]],
+        )
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + 0.5 * box["height"], steps=4)
+        page.mouse.up()
+        after(page, run)
+        assert page.input_value(f"{TAB} .md-tool") == "draw"
+    at_step(page, 0)
+    drawn = tiles(pixels(page, ".md-x"), 16)[0]
+    assert drawn[4:7, [2, 5]].min() > 90
+    assert drawn[13:, :8].max() < 100
+    page.select_option(f"{TAB} .md-region", "none")
+    page.wait_for_selector(f"{TAB} .md-alert:not([hidden])")
+    assert "region" in page.inner_text(f"{TAB} .md-alert")
+
+
 def test_a_link_copied_right_after_a_stroke_holds_it(page: Page, app: str) -> None:
     """Before the run with it has begun."""
     show(page, app, "&kind=inpaint&n=16&score=gaussian&method=linear&steps=8")

@@ -218,6 +218,34 @@ def test_a_wrong_name_and_no_storage(app: str, page: Page) -> None:
     assert page.inner_text("#tab-learn .md-lesson-result") == words("en")["words"]["right"]
 
 
+def test_lessons_that_do_not_load_say_so(app: str, page: Page) -> None:
+    page.add_init_script(
+        "const plain = fetch; window.fetch = (url, ...more) => /lessons.json/.test(url)"
+        " ? Promise.resolve(new Response('', { status: 503 })) : plain(url, ...more);"
+    )
+    page.goto(f"{app}/?tab=learn")
+    note = page.locator("#tab-learn .md-lesson-note")
+    note.wait_for()
+    assert "did not load (503)" in note.inner_text()
+
+
+def test_the_link_for_lecturers_opens_the_maker_once(app: str, page: Page) -> None:
+    """On the tab itself too; the address, and so every link copied later, is without it."""
+    opened(page, app, "tab=learn")
+    assert page.locator(".md-maker[open]").count() == 0
+    page.click("#title a:has-text('lecturers')")
+    page.wait_for_selector(".md-maker[open] .md-maker-link")
+    assert "#" not in page.url
+
+
+def test_start_over_takes_the_guess_back(app: str, page: Page) -> None:
+    opened(page, app, "tab=learn")
+    guess(page, 1)
+    page.click("#tab-learn .md-lesson-over")
+    page.wait_for_selector("#tab-learn .md-player[data-guessed=false]")
+    assert page.locator("#tab-learn .md-lesson-options input:checked").count() == 0
+
+
 def test_a_link_for_a_class_does_what_it_says(app: str, page: Page) -> None:
     """Values, hidden controls, lesson, large type: all of it in the link, and the page follows."""
     opened(page, app, "tab=learn")

@@ -1,5 +1,7 @@
 """What a link says and what is pressed holds in whatever order the parts of the page arrive."""
 
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 from playwright.sync_api import Browser, Page
 from ui import PATIENCE, Held, Tab, app, browser, drawn, linked, page
@@ -195,3 +197,96 @@ def test_a_recorded_run_that_filled_the_time_does_not_end_the_live_one(
     page.evaluate("ends.live()")
     page.wait_for_selector(f"{WATCH}[data-state=finished][data-step='12']")
     page.close()
+
+
+@pytest.mark.parametrize("ident", ["resolution", "forward"])
+def test_stop_before_the_first_frame_stops(app: str, page: Page, ident: str) -> None:
+    """Also where a tab starts a run by itself when it opens: nothing is asked again."""
+    held = Held(page, f"**/live/{ident}**")
+    page.goto(f"{app}/?tab={ident}")
+    held.come()
+    page.click(f"#{ident}-stop")
+    page.wait_for_selector(f"#tab-{ident} .md-player[data-state=idle]")
+    page.wait_for_timeout(700)
+    assert len(held.routes) == 1
+    assert page.get_attribute(f"#tab-{ident} .md-player", "data-state") == "idle"
+
+
+def test_a_link_names_no_network_of_another_run(app: str, page: Page) -> None:
+    """The controls ask for something else than what is shown: it holds the controls alone."""
+    tab = Tab(page, app, "watch", "prior=fno&n=16&steps=4")
+    tab.finished()
+    copied = parse_qs(urlsplit(link_of(page, tab)).query)
+    assert copied["checkpoint"] != ["auto"] and copied["prior"] == ["fno"]
+    held = Held(page, "**/live/watch**")
+    tab.more()
+    page.locator("#watch-score").get_by_label("Gaussian").check()
+    held.come()
+    copied = parse_qs(urlsplit(link_of(page, tab)).query)
+    assert copied["score"] == ["gaussian"] and copied["checkpoint"] == ["auto"]
+
+
+def link_of(page: Page, tab: Tab) -> str:
+    """What Copy link gives."""
+    page.click(f"{tab.root} .md-copy-link")
+    return tab.text("command")
+
+
+def test_the_thumb_stays_within_what_is_computed(app: str, page: Page) -> None:
+    tab = Tab(page, app, "watch", "score=gaussian&n=128&steps=100")
+    page.wait_for_function("e => +document.querySelector(e).dataset.frames >= 3", arg=tab.root)
+    page.click("#watch-stop")
+    page.wait_for_selector(f"{tab.root}[data-state=stopped]")
+    last = int(tab.facts()["frames"]) - 1
+    slide = (
+        "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); return Number(e.value); }"
+    )
+    assert page.eval_on_selector(f"{tab.root} .md-range", slide, "100") == last < 100
+
+
+def test_animations_are_saved_one_after_the_other(app: str, page: Page) -> None:
+    """A second press while one is being written does nothing, and playback goes on as before."""
+    tab = Tab(page, app, "watch", "n=16&steps=6&count=1")
+    tab.finished()
+    before = tab.facts()["playing"]
+    saved: list[str] = []
+    page.on("download", lambda download: saved.append(download.suggested_filename))
+    with page.expect_download():
+        page.eval_on_selector_all(
+            f"{tab.root} :is(.md-save-gif, .md-save-webp)",
+            "buttons => buttons.forEach((button) => button.click())",
+        )
+    page.wait_for_timeout(700)
+    assert saved == ["mldemo-watch.gif"]
+    assert tab.facts()["playing"] == before
+
+
+def test_an_open_sheet_belongs_to_its_tab(app: str, page: Page) -> None:
+    """On a phone: neither another tab nor a wide screen takes it for its own."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    tab = Tab(page, app, "watch")
+    opened = "document.documentElement.classList.contains('md-sheet')"
+    page.click("#tab-watch .md-handle")
+    page.wait_for_function(opened)
+    page.click("button[role=tab][data-tab-id=priors]:visible")
+    page.wait_for_selector("#tab-priors .md-player[data-state=finished]")
+    page.wait_for_function(f"!{opened}")
+    page.click("button[role=tab][data-tab-id=watch]:visible")
+    page.wait_for_function(opened)
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.wait_for_function(f"!{opened}")
+    assert page.is_visible(f"{tab.root} .md-what")
+
+
+def test_the_tour_ends_with_its_tab(app: str, page: Page) -> None:
+    tab = Tab(page, app, "watch")
+    page.click("#title .md-tour")
+    page.wait_for_selector(".md-tour-box", state="visible")
+    page.focus(tab.root)
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".md-tour-box", state="hidden")
+    page.click("#title .md-tour")
+    page.wait_for_selector(".md-tour-box", state="visible")
+    page.click("button[role=tab][data-tab-id=priors]:visible")
+    page.wait_for_selector(".md-tour-box", state="hidden")
+    assert page.locator(".md-toured").count() == 0
