@@ -17,6 +17,7 @@ from mldemo.diffusion.samplers import Denoise, State, sample
 from mldemo.diffusion.sde import END, Schedule, check_time, diffuse
 from mldemo.diffusion.steps import Increment, check_sampler
 from mldemo.pipeline import Run
+from mldemo.request import check_choice
 from mldemo.space.covariance import Prior
 from mldemo.space.diagonal import Diagonal
 from mldemo.space.spectral import check_resolution
@@ -129,14 +130,8 @@ class Edit:
 
     def __post_init__(self) -> None:
         """Check what can be checked without knowing the level."""
-        if self.kind not in KINDS:
-            raise ValueError(
-                f"kind must be one of {', '.join(KINDS)}, got {str(self.kind)[:80]!r}"
-            )
-        if self.method not in METHODS:
-            raise ValueError(
-                f"method must be one of {', '.join(METHODS)}, got {str(self.method)[:80]!r}"
-            )
+        check_choice("kind", self.kind, KINDS)
+        check_choice("method", self.method, METHODS)
         check_time(self.time)
         if self.kind == "inpaint" and (self.region is None or not bool(self.region.any())):
             raise ValueError("in-painting needs a region: brush over what is to be generated")

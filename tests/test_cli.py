@@ -187,11 +187,19 @@ def test_train_makes_a_checkpoint_that_samples(run, idx_folder: Path, tmp_path: 
     assert run("verify", "--checkpoints", tmp_path)[0] == 0
 
 
-def test_verify_fails_on_one_flipped_byte(run, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_verify_fails_on_one_flipped_byte(
+    run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where an intact copy would be taken from the Hub or its cache."""
     raw = (tiny_bundle / "tiny.safetensors").read_bytes()
     (tmp_path / "tiny.safetensors").write_bytes(raw[:-1] + bytes([raw[-1] ^ 128]))
     (tmp_path / "manifest.json").write_bytes((tiny_bundle / "manifest.json").read_bytes())
     assert run("verify", "--checkpoints", tiny_bundle) == (0, "ok      tiny\n", "")
+    code, text, _ = run("verify", "--checkpoints", tmp_path)
+    assert code == 1 and text.startswith("FAILED  tiny") and "sha256" in text
+    intact = checkpoints.find("tiny", tiny_bundle)
+    monkeypatch.setattr(checkpoints, "find", lambda *_: intact)
+    checkpoints._load.cache_clear()
     code, text, _ = run("verify", "--checkpoints", tmp_path)
     assert code == 1 and text.startswith("FAILED  tiny") and "sha256" in text
 
@@ -228,7 +236,8 @@ BAD = {
         ("--seed -1 --out {tmp}/a.png", "-1 is not a whole number from 0 to 9223372036854775807"),
         ("--coarse-until 0.001 --out {tmp}/a.png", "0.001 is not in the range 0.001<x<=1"),
         ("--coarse-until 1.5 --out {tmp}/a.png", "1.5 is not in the range 0.001<x<=1"),
-        ("--coarse-until nan --out {tmp}/a.png", "at most 1, got nan"),
+        ("--coarse-until nan --out {tmp}/a.png", "nan is not in the range 0.001<x<=1"),
+        ("--steps 1000 --count 64 --resolution 256 --out {tmp}/a.gif", "268435456 pixels"),
         ("--coarse-until 0.2 --resolution 15 --out {tmp}/a.png", "from 16 to 256, got 15"),
         ("--sampler magic --out {tmp}/a.png", "'magic' is not one of 'dpmpp2m'"),
         ("--prior pink --out {tmp}/a.png", "'pink' is not one of 'standard'"),
@@ -245,7 +254,7 @@ BAD = {
         ("", "Missing option '--out'"),
     ],
     "noise": [
-        ("--prior bessel --trace nan --out {tmp}/a.npy", "nan"),
+        ("--prior bessel --trace nan --out {tmp}/a.npy", "nan is not in the range 0<x<=1000000"),
         ("--prior bessel --trace 0 --out {tmp}/a.npy", "0.0 is not in the range 0<x<=1000000"),
         ("--prior bessel --out {tmp}/a.gif", "must end in .npy or .png"),
         ("--out {tmp}/a.npy", "Missing option '--prior'"),
@@ -258,8 +267,10 @@ BAD = {
         ("--data {data} --out {tmp} --levels 128:1", "level 128 needs data finer than 64"),
         ("--data {data} --out {tmp} --batch 0", "0 is not a whole number from 1 to 65536"),
         ("--data {data} --out {tmp} --name ../x", "must be a plain name, got '../x'"),
-        ("--data {data} --out {tmp} --learning-rate nan", "got nan"),
+        ("--data {data} --out {tmp} --learning-rate nan", "nan is not in the range 0<x<=1"),
     ],
+    "fetch": [("--seconds nan", "nan is not in the range 1<=x<=3600")],
+    "evaluate": [("--all --json {tmp}/none/a.json", "--json names a folder that does not exist")],
     "verify": [("--device tpu", "got 'tpu'"), ("--checkpoints {tmp}", "holds no manifest.json")],
     "bundle": [("--checkpoints {tmp}", "holds no manifest.json")],
     "bench": [("nothing", "'nothing' is not one of 'spectral'")],

@@ -25,6 +25,7 @@ from mldemo.pipeline import prepare
 from mldemo.request import Request
 from mldemo.space.spectral import multiplicity, resample, to_modes
 from mldemo.store.manifest import BUNDLE, read_manifest
+from mldemo.studies.evaluated import ROWS as SHIPPED
 
 QUICK = {"steps": 2, "count": 60}
 
@@ -365,6 +366,26 @@ def test_bad_options_get_one_sentence(
     code, text, said = run(*words, "--data", strokes_folder, "--checkpoints", bundle)
     assert code == 2 and not text
     assert sentence in said and said.count("\n") == 1
+
+
+def test_two_processes_add_to_one_file(tmp_path: Path) -> None:
+    """Each keeps what the other has added since it was opened."""
+    rows = json.loads(SHIPPED.read_text("utf-8"))["evaluations"][:3]
+    path = tmp_path / "records.json"
+    first, second = zoo.Records(path), zoo.Records(path)
+    for records, row in ((first, rows[0]), (second, rows[1]), (first, rows[2])):
+        records.add(row)
+    assert zoo.Records(path).rows == rows
+
+
+@pytest.mark.parametrize("lost", ["sha256", "resolution", "metrics"])
+def test_a_record_without_a_part_is_refused(tmp_path: Path, lost: str) -> None:
+    rows = json.loads(SHIPPED.read_text("utf-8"))["evaluations"][:2]
+    del rows[1][lost]
+    path = tmp_path / "records.json"
+    path.write_text(json.dumps({"evaluations": rows}))
+    with pytest.raises(ValueError, match=f"holds no evaluations: .*{lost}"):
+        zoo.Records(path)
 
 
 def test_a_file_that_holds_no_records_is_not_overwritten(tmp_path: Path) -> None:

@@ -167,3 +167,22 @@ def test_the_race_is_as_its_lesson_tells(tmp_path: Path) -> None:
     ratio = steps[0][switch - 1] / steps[1][switch - 1]  # in equal seconds
     assert number(found["raceCost"]) == pytest.approx(ratio, abs=0.06)
     assert [found["raceSteps"], found["raceFineSteps"]] == [f"{lane[-1]:,}" for lane in steps]
+
+
+def test_a_race_that_skipped_marks_or_was_never_passed_has_its_facts(tmp_path: Path) -> None:
+    """A step that takes longer than an interval skips a mark; then only common marks count."""
+    from mldemo.ui.tabs.learn.recorded_race import NO_RACE, race_facts
+    from mldemo.ui.tabs.training.training import RECORDING
+    from mldemo.ui.wire import MAGIC, decode, encode
+
+    path, raw = tmp_path / "race.bin", [MAGIC]
+    for meta, arrays in decode(RECORDING.read_bytes().removeprefix(MAGIC)):
+        if meta["kind"] == "frame":
+            if (meta["track"], meta["step"]) in ((0, 7), (1, 9), (1, 10)):
+                continue
+            meta["readings"]["error"] = 0.5 + 0.3 * meta["track"] - 0.01 * meta["step"]
+        raw.append(encode(meta, arrays))
+    path.write_bytes(b"".join(raw))
+    found = race_facts(path)
+    assert (found["raceCoarse"], found["raceFine"]) == ("20.0 %", "50.0 %")
+    assert found["racePassed"] == NO_RACE["racePassed"]

@@ -78,6 +78,7 @@ def started(*command: str, url: str, **environment: str) -> Iterator[subprocess.
         (["--port", "99999"], {}, ["port", "1 to 65535", "'99999'"]),
         ([], {"GRADIO_SERVER_PORT": "abc"}, ["port", "1 to 65535", "'abc'"]),
         (["--root-path", "javascript:x"], {}, ["root path", "/demo", "javascript:x"]),
+        (["--root-path", "http://[foo"], {}, ["root path", "/demo", "http://[foo"]),
         ([], {"GRADIO_ROOT_PATH": '"><script>'}, ["root path", "/demo", "<script>"]),
         (["--host", "203.0.113.9"], {}, ["cannot listen on 203.0.113.9:", "assign"]),
         (["--host", "no.such.host.invalid"], {}, ["cannot listen on no.such.host.invalid:"]),

@@ -96,6 +96,23 @@ def test_killed_process_goes_on_to_the_same_checkpoint(idx_folder: Path, tmp_pat
     assert curves[0][-1] == curves[1][-1] and len(curves[0]) == len(curves[1])
 
 
+def test_a_checkpoint_that_a_kill_prevented_is_written_by_the_next_run(
+    idx_folder: Path, tmp_path: Path
+) -> None:
+    """The state is saved at the end of a level, and its checkpoint only afterwards."""
+    command = [sys.executable, *_command(idx_folder, tmp_path, "8:2,16:1")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    whole = (tmp_path / "k-16.safetensors").read_bytes()
+    manifest = read_manifest(tmp_path)
+    del manifest["files"]["k-16"]
+    manifest["default"] = "k-8"
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "k-16.safetensors").unlink()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert list(read_manifest(tmp_path)["files"]) == ["k-8", "k-16"]
+    assert (tmp_path / "k-16.safetensors").read_bytes() == whole
+
+
 def test_two_processes_have_the_loss_curve_of_one(idx_folder: Path, tmp_path: Path) -> None:
     """torchrun with two CPU processes against one process, same global batch."""
     runs = {"one": [sys.executable], "two": [sys.executable, "-m", "torch.distributed.run"]}

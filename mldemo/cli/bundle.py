@@ -8,9 +8,10 @@ import click
 from mldemo import pipeline
 from mldemo.cli.options import bundle_option, device_option, say
 from mldemo.machine import choose_device
+from mldemo.metrics.classifier import load_classifier
 from mldemo.request import Request
 from mldemo.store import checkpoints
-from mldemo.store.manifest import read_manifest, read_verified
+from mldemo.store.manifest import read_manifest, read_verified, verified
 
 
 @click.command()
@@ -22,7 +23,10 @@ def verify(device: str, folder: Path) -> None:
     failed = 0
     for name, entry in read_manifest(folder)["files"].items():
         try:
-            if entry.get("kind") == "checkpoint":
+            verified(folder / entry["file"], entry)  # the folder's own file, not the Hub's
+            if entry.get("kind") == "classifier":
+                load_classifier(name, folder)
+            elif entry.get("kind") == "checkpoint":
                 for prior in entry["priors"]:
                     request = Request(prior["name"], 16, count=4, checkpoint=name)
                     x = pipeline.prepare(request, chosen, folder).result().x0

@@ -12,8 +12,10 @@ import torch
 
 from mldemo.cli.options import (
     DATA,
+    Real,
     Whole,
     bundle_option,
+    destination,
     device_option,
     progress_bar,
     say,
@@ -89,7 +91,7 @@ def parse_levels(text: str, count: int) -> list[tuple[int, int]]:
 @click.option(
     "--guidance",
     "weights",
-    type=click.FloatRange(0, LARGEST_GUIDANCE),
+    type=Real(0, LARGEST_GUIDANCE),
     multiple=True,
     help=f"may be repeated  [default: {GUIDANCE}; with --all 1 and {GUIDANCE}]",
 )
@@ -144,8 +146,8 @@ def evaluate(
     """
     if every == bool(names):
         raise ValueError("--checkpoint NAME or --all is needed, one of the two")
-    if out is not None and not out.parent.is_dir():
-        raise ValueError(f"--json names a folder that does not exist: {str(out.parent)!r}")
+    if out is not None:
+        destination(out, option="--json")
     pairs = parse_levels(levels or (EVERY if every else ONE), count)
     weights = weights or ((1.0, GUIDANCE) if every else (GUIDANCE,))
     drawn = [

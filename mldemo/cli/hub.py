@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mldemo.cli.options import bundle_option, say
+from mldemo.cli.options import Real, bundle_option, say
 from mldemo.machine import choose_device
 from mldemo.store import hub
 from mldemo.store.family import suited
@@ -37,9 +37,7 @@ def publish(repo: str, private: bool, dry_run: bool, folder: Path) -> None:
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="Every file of the manifest.")
-@click.option(
-    "--seconds", type=click.FloatRange(1, 3600), default=120, help="Patience for each file."
-)
+@click.option("--seconds", type=Real(1, 3600), default=120, help="Patience for each file.")
 @bundle_option
 def fetch(names: tuple[str, ...], everything: bool, seconds: float, folder: Path) -> None:
     """Download files now (by default what is used by default), so that later none is waited for.

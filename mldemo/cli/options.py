@@ -1,6 +1,7 @@
 """Shared by the commands: checked numbers, common options, output, progress."""
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -37,6 +38,19 @@ class Whole(click.ParamType):
         return number
 
 
+class Real(click.FloatRange):
+    """A number with bounds; click alone takes "nan" for one within any."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parse and check."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
+
 DATA = f"a data set ({', '.join(DataSet.known)}), or a folder of IDX files"  # what --data means
 seed_option = click.option(
     "--seed", type=Whole(0, LARGEST_SEED), default=7, help="One seed is one function."
@@ -55,20 +69,20 @@ bundle_option = click.option(
 
 guidance_option = click.option(
     "--guidance",
-    type=click.FloatRange(0, LARGEST_GUIDANCE),
+    type=Real(0, LARGEST_GUIDANCE),
     default=GUIDANCE,
     help="Weight of what the network adds to the linear filter; 1: as it was trained.",
 )
 
 
-def destination(out: Path, endings: tuple[str, ...]) -> Path:
+def destination(out: Path, endings: tuple[str, ...] = (), option: str = "--out") -> Path:
     """Return the output path if its ending is allowed and its folder can be written to."""
-    if out.suffix.lower() not in endings:
-        raise ValueError(f"--out must end in {' or '.join(endings)}, got {str(out)!r}")
+    if endings and out.suffix.lower() not in endings:
+        raise ValueError(f"{option} must end in {' or '.join(endings)}, got {str(out)!r}")
     if not out.parent.is_dir():
-        raise ValueError(f"--out names a folder that does not exist: {str(out.parent)!r}")
+        raise ValueError(f"{option} names a folder that does not exist: {str(out.parent)!r}")
     if not os.access(out.parent, os.W_OK):
-        raise ValueError(f"--out names a folder that cannot be written to: {str(out.parent)!r}")
+        raise ValueError(f"{option} names a folder that cannot be written to: {str(out.parent)!r}")
     return out
 
 

@@ -10,6 +10,7 @@ import click
 from mldemo import pipeline
 from mldemo.cli.options import (
     DATA,
+    Real,
     Whole,
     bundle_option,
     destination,
@@ -29,7 +30,7 @@ from mldemo.space.priors import PRIORS
 from mldemo.space.spectral import FINEST, SMALLEST
 
 CHUNK = 64  # images computed at once; a sample does not depend on it
-LARGEST_GIF = 64
+LARGEST_GIF, LARGEST_MOVING = 64, 2**28  # images; pixels of all frames, each kept twice
 
 
 def shape_options(command: Any) -> Any:
@@ -49,7 +50,7 @@ def shape_options(command: Any) -> Any:
 @click.option("--sampler", type=click.Choice(list(SAMPLERS)), default=Request.sampler)
 @click.option(
     "--coarse-until",
-    type=click.FloatRange(FIRST, END, min_open=True),
+    type=Real(FIRST, END, min_open=True),
     help="Run on half the resolution down to this time t, then on all of it. At 64, until 0.1, a "
     "third of the time is saved at no worse FID; at 32 it does not pay (study report).  "
     "[default: one resolution]",
@@ -83,6 +84,12 @@ def sample(out: Path, device: str, folder: Path, data: str | None, **values: Any
     moving = out.suffix.lower() == ".gif"
     if moving and request.count > LARGEST_GIF:
         raise ValueError(f"--count must be at most {LARGEST_GIF} for a .gif, got {request.count}")
+    work = (request.steps + 1) * request.count * request.resolution**2
+    if moving and work > LARGEST_MOVING:
+        raise ValueError(
+            f"a .gif holds at most {LARGEST_MOVING} pixels, frames x images x pixels, got {work}: "
+            "lower --steps, --count or --resolution"
+        )
     if data is not None and request.score != "empirical":
         raise ValueError(f"--data is for --score empirical, not for {request.score}")
     run = pipeline.prepare(request, choose_device(device), folder, data)
@@ -130,7 +137,7 @@ def sample(out: Path, device: str, folder: Path, data: str | None, **values: Any
 @seed_option
 @click.option(
     "--trace",
-    type=click.FloatRange(0, 1e6, min_open=True),
+    type=Real(0, 1e6, min_open=True),
     help="tr Q.  [default: the data's variance; 1 per pixel for standard]",
 )
 @bundle_option

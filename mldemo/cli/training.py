@@ -3,12 +3,13 @@
 import json
 import re
 from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mldemo.cli.options import DATA, Whole, bundle_option, device_option, progress_bar, say
+from mldemo.cli.options import DATA, Real, Whole, bundle_option, device_option, progress_bar, say
 from mldemo.machine import choose_device, tune_process
 from mldemo.networks import NETWORKS
 from mldemo.networks.sizes import SIZES
@@ -74,8 +75,8 @@ def _network(text: str | None, size: str | None) -> dict[str, Any]:
     help="resolution:steps, coarse first",
 )
 @click.option("--batch", type=Whole(1, 65536), default=Plan.batch)
-@click.option("--learning-rate", type=click.FloatRange(0, 1, min_open=True), default=2e-3)
-@click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.999)
+@click.option("--learning-rate", type=Real(0, 1, min_open=True), default=2e-3)
+@click.option("--ema", type=Real(0, 1, max_open=True), default=0.999)
 @click.option("--seed", type=Whole(0, LARGEST_SEED), default=0)
 @click.option("--parent", metavar="NAME", help="checkpoint whose weights to begin with")
 @bundle_option
@@ -139,6 +140,11 @@ def train(
             run.resume(state)
         elif ancestor is not None:
             run.begin_with(ancestor.network.state_dict())
+        ends = dict(zip(accumulate(steps for _, steps in plan.levels), plan.levels, strict=True))
+        if (
+            leader and run.step in ends
+        ):  # a kill may have come between the state and its checkpoint
+            training.export(run, out, f"{name}-{ends[run.step][0]}", source.name)
         log = training.LossLog(out / f"{name}.jsonl", run.step) if leader else None
         bar = stack.enter_context(progress_bar(plan.steps, "steps", run.step, hide=not leader))
         for progress in run.run(state, save_every):

@@ -15,7 +15,7 @@ import torch
 from mldemo.metrics.evaluation import Reference
 from mldemo.metrics.settings import Settings
 from mldemo.pipeline import prepare
-from mldemo.store.files import read_json, write_json
+from mldemo.store.files import locked, read_json, write_json
 from mldemo.store.manifest import (
     BUNDLE,
     manifest_entry,
@@ -25,6 +25,12 @@ from mldemo.store.manifest import (
 )
 
 CHUNK = 50  # images computed at once; a sample does not depend on it
+WRITE_SECONDS = 60.0  # for which another process may hold the file
+KINDS: dict[str, Any] = {  # what every record has
+    **dict.fromkeys(("checkpoint", "sha256", "prior", "data", "part"), str),
+    **{"resolution": int, "count": int, "guidance": int | float},
+    **dict.fromkeys(("metrics", "floor", "floor_sd", "nearest"), dict),
+}
 Record = dict[str, Any]
 MANIFEST = ("fid", "fid_second", "energy_distance", "precision", "recall")  # metrics in it
 
@@ -59,17 +65,10 @@ def evaluate(
 
 
 class Records:
-    """The records of a file, or of none; `add` replaces the file atomically."""
+    """The records of a file, or of none; processes that add to one file may do so at once."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path, self.rows = path, []
-        if path is not None and path.exists():
-            try:
-                self.rows = read_json(path)["evaluations"]
-                if not all(isinstance(row["checkpoint"], str) for row in self.rows):
-                    raise TypeError("checkpoint")
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path} holds no evaluations: {error!r}") from None
+        self.path, self.rows = path, _read(path)
 
     def current(self, wanted: Record) -> Record | None:
         """The record with this identity, if there is one."""
@@ -93,14 +92,35 @@ class Records:
 
     def add(self, record: Record) -> None:
         """Add a record; it replaces one with the same settings for an older file."""
+        if self.path is None:
+            return self._enter(record)
+        with locked(self.path, "another process writes records", WRITE_SECONDS):
+            self.rows = _read(self.path)  # with what others have added meanwhile
+            self._enter(record)
+            write_json(self.path, {"evaluations": self.rows})
+
+    def _enter(self, record: Record) -> None:
         place = ("checkpoint", "data", "part", *Settings.__dataclass_fields__)
         same = [all(row.get(k) == record[k] for k in place) for row in self.rows]
         if True in same:
             self.rows[same.index(True)] = record
         else:
             self.rows.append(record)
-        if self.path is not None:
-            write_json(self.path, {"evaluations": self.rows})
+
+
+def _read(path: Path | None) -> list[Record]:
+    """The records of a file; none if there is no file, and `ValueError` if it is another one."""
+    if path is None or not path.exists():
+        return []
+    try:
+        rows = read_json(path)["evaluations"]
+        for row in rows:
+            for key, kind in KINDS.items():
+                if not isinstance(row[key], kind):
+                    raise TypeError(key)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no evaluations: {error!r}") from None
+    return rows
 
 
 def priors_of(checkpoint: str, folder: Path = BUNDLE) -> list[str]:

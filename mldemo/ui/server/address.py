@@ -2,6 +2,7 @@
 
 import re
 import socket
+from urllib.parse import urlsplit
 
 ROOT = re.compile(r"(https?://[A-Za-z0-9.:_\[\]-]+)?(/[A-Za-z0-9._~%-]+)*/?")
 
@@ -17,12 +18,21 @@ def check_root_path(text: str | None) -> str | None:
     """A path or an http(s) URL, without its final slash; anything else raises `ValueError`."""
     if text is None:
         return None
-    if not ROOT.fullmatch(text) or len(text) > 200:
+    if not ROOT.fullmatch(text) or len(text) > 200 or not _has_host(text):
         raise ValueError(
             "root path must be a path such as /demo, or an address such as https://host/demo, "
             f"got {text[:80]!r}"
         )
     return text.rstrip("/") or None
+
+
+def _has_host(address: str) -> bool:
+    """Whether the host of an address, if it has one, can be told from its port."""
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname and (parts.port or True)) or not parts.scheme
+    except ValueError:
+        return False
 
 
 def check_address(host: str, port: int) -> None:

@@ -87,7 +87,7 @@ class Task:
             self.finish(None)
         elif self.spent > self.most_seconds and self.done < self.total:
             told = f"stopped after {self.most_seconds:g} s"
-            self.finish(ValueError(f"{told}: lower resolution, steps or count to see the end"))
+            self.finish(ValueError(f"{told}: ask for less to see the end"))
         else:
             return True
         return False

@@ -5,7 +5,7 @@ from pathlib import Path
 from mldemo.ui.tabs.training.training import RECORDING
 from mldemo.ui.wire import read_records
 
-Readings = list[dict[str, float]]  # of one lane, by mark
+Readings = list[dict[str, float]]  # of one lane, at the marks that both have
 NO_RACE = {
     "raceSeconds": "the",
     "raceCoarse": "about as much",
@@ -25,15 +25,17 @@ def lanes(path: Path = RECORDING) -> tuple[int, Readings, Readings]:
 
     A missing or damaged recording raises `ValueError`.
     """
-    budget, found = 0, ([], [])
+    budget, found = 0, ({}, {})
     for meta, _ in read_records(path):
         if meta["kind"] == "head":
             budget = meta["budget"]
         elif meta["kind"] == "frame":
-            found[meta["track"]].append(meta["readings"])
-    if not all(found):
+            found[meta["track"]][meta["step"]] = meta["readings"]
+    both = sorted(found[0].keys() & found[1].keys())  # a slow step skips a mark
+    if not both:
         raise ValueError(f"{path} holds no race of two lanes")
-    return budget, *found
+    coarse, fine = ([lane[mark] for mark in both] for lane in found)
+    return budget, coarse, fine
 
 
 def race_facts(path: Path = RECORDING) -> dict[str, str]:
@@ -44,7 +46,7 @@ def race_facts(path: Path = RECORDING) -> dict[str, str]:
         return NO_RACE
     lead = [b["error"] - a["error"] for a, b in zip(coarse, fine, strict=True)]
     early = lead.index(max(lead))
-    passed = next((i for i in range(early, len(lead)) if lead[i] < 0), len(lead) - 1)
+    passed = next((i for i in range(early, len(lead)) if lead[i] < 0), None)
     last = max(i for i, mark in enumerate(coarse) if mark["level"] == coarse[0]["level"])
     # both lanes at the same mark, as the machine's speed may vary
     cost = seconds_a_step(fine[last]) / seconds_a_step(coarse[last])
@@ -55,7 +57,9 @@ def race_facts(path: Path = RECORDING) -> dict[str, str]:
         "raceEarly": f"{coarse[early]['seconds']:.1f}",
         "raceEarlyCoarse": percent(coarse[early]),
         "raceEarlyFine": percent(fine[early]),
-        "racePassed": f"{coarse[passed]['seconds']:.1f}",
+        "racePassed": NO_RACE["racePassed"]
+        if passed is None
+        else f"{coarse[passed]['seconds']:.1f}",
         "raceCost": f"{cost:.1f}",
         "raceSteps": f"{coarse[-1]['steps']:,}",
         "raceFineSteps": f"{fine[-1]['steps']:,}",
