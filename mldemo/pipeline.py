@@ -299,4 +299,7 @@ def _points(folder: Path, data: str | Path | None, resolution: int) -> Tensor:
     if data is not None:
         return open_data(data).fields("train", resolution)
     tensors, _ = parse(read_verified(GENERATED_DIGITS, folder)[0], GENERATED_DIGITS)
-    return resample(tensors["fields"], resolution)
+    fields = tensors.get("fields", torch.empty(0))
+    if fields.ndim != 4 or not len(fields):
+        raise ValueError(f"{GENERATED_DIGITS} must hold fields (B, 1, N, N), got {fields.shape}")
+    return resample(fields, resolution)

@@ -89,13 +89,18 @@ class Request:
             raise ValueError(f"count must be from 1 to {LARGEST_COUNT}, got {self.count}")
         object.__setattr__(self, "seed", check_seed(self.seed))
         check_choice("score", self.score, SCORES)
-        if self.checkpoint is not None and not isinstance(self.checkpoint, str):
+        if self.checkpoint is not None and not (
+            isinstance(self.checkpoint, str) and self.checkpoint
+        ):
             raise ValueError(f"checkpoint must be a name, got {self.checkpoint!r}")
         check_number("guidance", self.guidance, 0, LARGEST_GUIDANCE)
         for name, value in self.shape.items():
             if name not in {p.name for p in PRIORS[self.prior].adjustable}:
                 raise ValueError(f"the {self.prior} prior has no {name}, got {name} {value!r}")
-        prior = replace(PRIORS[self.prior](), **self.shape)  # checks types and ranges
+        try:
+            prior = replace(PRIORS[self.prior](), **self.shape)  # checks types and ranges
+        except OverflowError:  # an integer beyond every floating-point number
+            raise ValueError(f"{', '.join(self.shape)} must be smaller numbers") from None
         if self.shape and not prior.trace_class:
             raise ValueError(f"the {self.prior} prior is not trace class: {prior.reason}")
         if self.coarse_until is not None:

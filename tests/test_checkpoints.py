@@ -125,6 +125,11 @@ def _poison(t: dict) -> None:
     t["network.project.bias"].fill_(float("nan"))
 
 
+def _overflow(t: dict) -> None:
+    """Finite in double precision alone."""
+    t["network.project.bias"] = t["network.project.bias"].double().fill_(1e300)
+
+
 def _no_statistics(t: dict) -> None:
     del t["data.mean"]
 
@@ -136,6 +141,7 @@ def _no_statistics(t: dict) -> None:
         (_extra, "Unexpected key"),
         (_misshape, "size mismatch"),
         (_poison, "not finite, in network.project.bias"),
+        (_overflow, "not finite, in network.project.bias"),
         (_no_statistics, "data.mean"),
     ],
 )

@@ -38,6 +38,7 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no priors": (entry(lambda e: e.pop("priors")), "'tiny' has no priors"),
     "a level": (entry(lambda e: e.update(levels=[16])), "levels of the file 'tiny' must be"),
     "no such default": (lambda m: m.update(default="x"), "it has no file 'x'"),
+    "no default": (lambda m: m.pop("default"), "it has no default"),
     "list default": (lambda m: m.update(default=[]), "default of it must be the name of a file"),
 }
 

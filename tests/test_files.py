@@ -27,9 +27,11 @@ def special(folder: Path) -> dict[str, Path]:
 def test_only_regular_files_are_read(tmp_path: Path, kind: str) -> None:
     """At once: nobody will ever write into the FIFO."""
     path, start = special(tmp_path)[kind], time.monotonic()
+    held = len(os.listdir("/proc/self/fd"))
     with pytest.raises(FileError, match=r"cannot be read: (it is not a regular|Is a directory)"):
         files.read_bounded(path, 100)
     assert time.monotonic() - start < 5
+    assert len(os.listdir("/proc/self/fd")) == held
 
 
 def test_a_large_file_is_not_read(tmp_path: Path) -> None:
@@ -42,12 +44,34 @@ def test_a_large_file_is_not_read(tmp_path: Path) -> None:
     assert files.read_bounded(path, 100) == b"x" * 100
 
 
+def test_nothing_is_written_that_could_not_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.write_json(tmp_path / "a.json", {"seconds": float("inf")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_writer_does_not_take_a_finished_file_for_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins between the last byte of the first and its move to its place."""
+    path, replace = tmp_path / "a", os.replace
+
+    def late(part: Path, place: Path) -> None:
+        files._remove_abandoned(path)
+        replace(part, place)
+
+    monkeypatch.setattr(os, "replace", late)
+    files.write_bytes(path, b"whole")
+    assert path.read_bytes() == b"whole" and [*tmp_path.iterdir()] == [path]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("[" * 200_000 + "]" * 200_000, "nested too deeply"),
         ('{"a": NaN}', "NaN is not JSON"),
         ("[-Infinity]", "-Infinity is not JSON"),
+        ("[1e999]", "1e999 is too large a number"),
         ("[" + "1" * 10_000 + "]", "digits"),
         ("", "Expecting value"),
         ("\ud800", "can't decode byte"),

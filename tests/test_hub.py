@@ -231,6 +231,19 @@ def test_who_has_a_copy_does_not_wait_for_anothers_download(
     assert ahead.result().raw == raw
 
 
+def test_a_download_that_cannot_begin_blocks_no_other(
+    server: Hub, bundle: Path, raw: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(job: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "in_background", no_thread)
+        with pytest.raises(RuntimeError, match="new thread"):
+            hub.download(hub.Pin(REPO, "0" * 40), FILE, len(raw), Path.read_bytes)
+    assert find("tiny", bundle, SECONDS).source == "hub"
+
+
 def test_a_late_download_serves_the_next_time(server: Hub, bundle: Path, raw: bytes) -> None:
     server.cdn = "silent"
     assert find("tiny", bundle, 0.3).source == "bundle"

@@ -77,6 +77,8 @@ def test_the_page_does_not_load_the_compiler() -> None:
         ({"seed": "7"}, "whole number, got '7'"),
         ({"score": "x" * 10**6}, "score must be one of learned, gaussian, empirical"),
         ({"checkpoint": 3}, "checkpoint must be a name"),
+        ({"checkpoint": ""}, "checkpoint must be a name"),
+        ({"exponent": 10**400}, "exponent must be smaller"),
         ({"count": 4096, "resolution": 256, "steps": 1000}, f"the bound is {LARGEST_WORK}"),
         ({"colour": "red"}, "has no colour"),
     ],

@@ -86,6 +86,26 @@ def test_publish_pins_nothing_if_the_hub_holds_other_bytes(
     assert "repo" not in read_manifest(folder)
 
 
+@uploads
+def test_publish_pins_nothing_if_the_folder_was_changed_meanwhile(
+    server: Hub, tiny_bundle: Path, tmp_path: Path, run, monkeypatch
+) -> None:
+    """By a training, say, which writes a file that was not sent."""
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "ours"))
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    client = hub.client
+
+    def meanwhile() -> None:
+        client()
+        with manifest_update(folder) as manifest:
+            manifest["files"]["other"] = manifest["files"]["tiny"] | {"size": 1}
+
+    monkeypatch.setattr(hub, "client", meanwhile)
+    code, _, err = run("publish", "--repo", REPO, "--checkpoints", folder)
+    assert code == 2 and "was changed meanwhile; nothing is pinned" in err
+    assert "repo" not in read_manifest(folder)
+
+
 @pytest.mark.parametrize(
     ("words", "spoil", "sentence"),
     [

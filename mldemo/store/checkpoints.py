@@ -28,7 +28,6 @@ from mldemo.store.manifest import (
     CheckpointError,
     find,
     manifest_entry,
-    manifest_or_new,
     verified,
     write_file,
 )
@@ -94,10 +93,11 @@ def parse(raw: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(
             f"{source} has format {record.get('format')!r}, this version reads {FORMAT}"
         )
-    bad = sorted(k for k, v in tensors.items() if not torch.isfinite(v).all())
+    single = {k: v.float() for k, v in tensors.items()}
+    bad = sorted(k for k, v in single.items() if not torch.isfinite(v).all())
     if bad:
         raise CheckpointError(f"{source} holds values that are not finite, in {bad[0]}")
-    return {k: v.float() for k, v in tensors.items()}, record
+    return single, record
 
 
 def assemble(
@@ -200,7 +200,9 @@ def save_checkpoint(
     summary = {
         k: record[k] for k in ("data", "priors", "variations", "levels", "network", "seconds")
     }
-    manifest = manifest_or_new(folder)
-    current = manifest["files"].get(manifest["default"], record)
-    default = all(current.get(k) == record[k] for k in ("data", "priors", "network"))
-    return write_file(folder, name, "checkpoint", tensors, metadata, summary, default)
+
+    def continues(manifest: dict[str, Any]) -> bool:
+        default = manifest["files"].get(manifest["default"], record)
+        return all(default.get(k) == record[k] for k in ("data", "priors", "network"))
+
+    return write_file(folder, name, "checkpoint", tensors, metadata, summary, continues)

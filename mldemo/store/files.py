@@ -6,6 +6,7 @@ sees half a file, and a temporary file left by a killed writer is removed by the
 """
 
 import json
+import math
 import os
 import secrets
 import stat
@@ -50,9 +51,8 @@ def explained(path: Path, task: str) -> Iterator[None]:
 def read_bounded(path: Path, largest: int) -> bytes:
     """The bytes of a regular file of at most `largest` bytes."""
     with explained(path, "read"):
-        descriptor = os.open(path, _READ)
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
+        with open(path, "rb", opener=lambda name, _: os.open(name, _READ)) as file:
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise FileError(f"{path} cannot be read: it is not a regular file")
             raw = file.read(largest + 1) if status.st_size <= largest else None
@@ -62,14 +62,20 @@ def read_bounded(path: Path, largest: int) -> bytes:
 
 
 def parse_json(text: bytes | str, source: object) -> Any:
-    """Parse JSON; NaN and infinities, which it lacks, and deep nesting raise `FileError` too."""
+    """Parse JSON; NaN, infinities and deep nesting, which it lacks, raise `FileError` too."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 
+    def finite(digits: str) -> float:
+        number = float(digits)
+        if math.isinf(number):
+            raise ValueError(f"{digits[:40]} is too large a number")
+        return number
+
     try:
         text = text.decode() if isinstance(text, bytes) else text
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=finite)
     except RecursionError:
         raise FileError(f"{source} is damaged: it is nested too deeply") from None
     except ValueError as error:
@@ -99,7 +105,10 @@ def write_whole(path: Path, write: Callable[[BufferedRandom], object]) -> None:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(part, path)
+                if fcntl is not None:  # as long as it is locked nobody takes it for abandoned
+                    os.replace(part, path)
+            if fcntl is None:
+                os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
 
@@ -132,8 +141,8 @@ def write_bytes(path: Path, raw: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON."""
-    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+    """Write a value as indented JSON; NaN and infinities raise `ValueError`."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
 def append_line(path: Path, text: str) -> None:

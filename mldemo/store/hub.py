@@ -93,14 +93,14 @@ def pinned(manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Pin | None:
     """
     named = entry if "repo" in entry else manifest
     repo, revision = named.get("repo"), str(named.get("revision"))
-    wish = os.environ.get("MLDEMO_HUB_REPO")
-    if wish:
-        wanted, _, at = wish.partition("@")
+    given = os.environ.get("MLDEMO_HUB_REPO")
+    if given:
+        wanted, _, at = given.partition("@")
         revision = at or (revision if wanted == repo else "main")
         if not REVISION.fullmatch(revision):
             raise HubError(f"MLDEMO_HUB_REPO names no revision: {revision[:100]!r}")
         return Pin(check_repo(wanted, "MLDEMO_HUB_REPO"), revision)
-    if wish == "" or repo is None:
+    if given == "" or repo is None:
         return None
     if not COMMIT.fullmatch(revision):
         raise HubError(f"the manifest must pin {repo} to a full commit, got {revision!r}")
@@ -148,12 +148,20 @@ def download(
         finally:
             lock.release()
 
+    begun = time.monotonic()
     try:
-        return in_background(work).result(max(0.0, deadline - time.monotonic()))
+        download = in_background(work)
+    except BaseException:  # no thread could be started
+        lock.release()
+        raise
+    try:
+        return download.result(max(0.0, deadline - begun))
     except HubError:
         raise
     except Exception as error:
         late = isinstance(error, TimeoutError)
+        if late and deadline - begun < seconds / 2:  # most of the time it waited for another one
+            raise HubError(f"{pin}: another download took too long; try again") from None
         reason = f"{pin}: " + (f"no file within {seconds:.2g} s" if late else explain(error))
         _paused[pin.repo] = (time.monotonic() + PAUSE, reason)
         raise HubError(reason) from None

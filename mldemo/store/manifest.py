@@ -53,7 +53,7 @@ def checkpoint_names(folder: Path = BUNDLE) -> list[str]:
     """The checkpoints of a folder, the default first."""
     manifest = read_manifest(folder)
     names = [n for n, entry in manifest["files"].items() if entry["kind"] == "checkpoint"]
-    return sorted(names, key=lambda n: n != manifest.get("default"))
+    return sorted(names, key=lambda n: n != manifest["default"])
 
 
 def prior_names(entry: dict[str, Any]) -> list[str]:
@@ -144,9 +144,12 @@ def write_file(
     tensors: dict[str, Tensor],
     metadata: dict[str, str],
     summary: dict[str, Any],
-    default: bool = False,
+    default: Callable[[dict[str, Any]], bool] = lambda _: False,
 ) -> Path:
-    """Write a safetensors file and its manifest entry; each is replaced atomically."""
+    """Write a safetensors file and its manifest entry; each is replaced atomically.
+
+    `default` decides whether the file becomes the default of the manifest as it was.
+    """
     make_folder(folder)
     path = folder / f"{name}.safetensors"
     raw = save(tensors, metadata)
@@ -156,9 +159,9 @@ def write_file(
         entry["sha256"] = hashlib.sha256(raw).hexdigest()
         if "repo" in manifest:
             entry["repo"] = None  # the manifest pins the previous file
+        chosen = name if default(manifest) else manifest["default"]
         manifest["files"][name] = entry | summary
-        if default:
-            manifest["default"] = name
+        manifest["default"] = chosen
     return path
 
 

@@ -134,7 +134,7 @@ def contents(folder: Path, repo: str) -> dict[str, bytes]:
     files = {Path(f.entry["file"]).name: f.raw for f in found}
     sheets = sorted(folder.glob("sheets/*.png"))
     files |= {f"sheets/{path.name}": path.read_bytes() for path in sheets}
-    files["manifest.json"] = (json.dumps(_unpinned(manifest), indent=1) + "\n").encode()
+    files["manifest.json"] = _text(_unpinned(manifest))
     default = manifest["default"]
     picture = f"sheets/{default}-{prior_names(manifest['files'][default])[0]}.png"
     files["README.md"] = model_card(manifest, repo, picture if picture in files else None).encode()
@@ -145,7 +145,8 @@ def publish(folder: Path, repo: str, private: bool = False) -> str:
     """Upload `contents` with the user's own token and pin the manifest to the commit.
 
     Returns the full commit hash. The manifest is changed only once the Hub has confirmed the size
-    and sha256 of what it holds; every failure raises `HubError`.
+    of what it holds, and the sha256 of large files, and only if it is still the one that was sent.
+    A failure raises `HubError`, a damaged folder as `contents` does.
     """
     files = contents(folder, repo)
     hub.client()
@@ -175,9 +176,15 @@ def publish(folder: Path, repo: str, private: bool = False) -> str:
     pin = {"repo": repo, "revision": commit}
     with manifest_update(folder) as manifest:
         bare = _unpinned(manifest)
+        if _text(bare) != files["manifest.json"]:
+            raise hub.HubError(f"{folder} was changed meanwhile; nothing is pinned, publish again")
         manifest.clear()
         manifest.update(bare | pin)
     return commit
+
+
+def _text(manifest: dict[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=1) + "\n").encode()
 
 
 def _unpinned(manifest: dict[str, Any]) -> dict[str, Any]:

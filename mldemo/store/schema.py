@@ -65,7 +65,7 @@ NETWORK = Value(f"a kind and options, numbers from 1 to {LARGEST_OPTION}", _netw
 VARIATIONS = Value("a whole number from 0 to 10000", _whole(0, 10_000), needed=False)
 MANIFEST = {
     "files": Value("an object", lambda v: isinstance(v, dict)),
-    "default": Value("the name of a file, or null", lambda v: v is None or _text(v), False),
+    "default": Value("the name of a file, or null", lambda v: v is None or _text(v)),
 }
 FILE = {
     "kind": Value("a text", _text),
@@ -116,7 +116,7 @@ def check_manifest(manifest: Any, source: object) -> None:
         check(entry, FILE, source, place)
         if entry["kind"] == "checkpoint":
             check(entry, CHECKPOINT_FILE, source, place)
-    if manifest.get("default") not in [None, *manifest["files"]]:
+    if manifest["default"] not in [None, *manifest["files"]]:
         raise FileError(f"{source} is damaged: it has no file {_short(manifest['default'])}")
 
 

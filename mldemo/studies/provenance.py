@@ -31,8 +31,10 @@ def _imports(tree: ast.AST) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    # `mldemo` itself re-exports the public names and is imported for its version only
-    return {name for name in found if name.startswith("mldemo.")}
+    # `mldemo` itself re-exports the public names and is imported for its version only; `store`
+    # moves bytes whose sha256 is checked, and a record's inputs name those of the files it reads
+    ours = {name for name in found if name.startswith("mldemo.")}
+    return {name for name in ours if not f"{name}.".startswith("mldemo.store.")}
 
 
 class _Computing(ast.NodeTransformer):
@@ -68,7 +70,7 @@ def _parsed(text: str) -> tuple[tuple[str, ...], str]:
 def code_hash(module: str) -> str:
     """A digest of a module and of every module of this package that it imports, transitively.
 
-    Comments, docstrings and layout do not count, nor does the presentation of a finished record
+    Not of `store`, which cannot change a result. Comments, docstrings and layout do not count, nor does the presentation of a finished record
     (`SAID`): a record stays current while the code that made it computes the same.
     """
     if find_spec(module) is None:
