@@ -115,17 +115,17 @@ def test_reports_are_a_line_a_table_and_a_figure(doubling, tmp_path) -> None:
 
 def test_a_digest_follows_code_and_nothing_else(tmp_path, monkeypatch) -> None:
     package = tmp_path / "mldemo"
-    package.mkdir()
+    (package / "store").mkdir(parents=True)
     monkeypatch.setattr(provenance, "PACKAGE", package)
     monkeypatch.setattr(provenance, "find_spec", lambda name: True)
 
-    def digest(top: str, below: str = "X = 1\n") -> str:
-        (package / "top.py").write_text(top)
-        (package / "below.py").write_text(below)
+    def digest(top: str, below: str = "X = 1\n", files: str = "Y = 1\n") -> str:
+        for name, text in (("top", top), ("below", below), ("store/files", files)):
+            (package / f"{name}.py").write_text(text)
         provenance.code_hash.cache_clear()
         return provenance.code_hash("mldemo.top")
 
-    code = '"""Words."""\nfrom mldemo.below import X\n\n\ndef f():\n    return X\n'
+    code = '"""Words."""\nfrom mldemo.below import X\nfrom mldemo.store.files import Y\n\n\ndef f():\n    return X\n'
     said = (
         "class One(Study):\n    question: str = 'why?'\n    def rows(self):\n        return {}\n"
     )
@@ -134,6 +134,7 @@ def test_a_digest_follows_code_and_nothing_else(tmp_path, monkeypatch) -> None:
     assert digest(code.replace("return X", "return -X")) != first
     assert digest(code, "X = 2\n") != first
     assert digest(code, "X = 1\n# a comment\n") == first
+    assert digest(code, files="Y = 2\n") == first
     # what a study says of a record is no result; the same in any other class is
     studied = digest(said.format(1))
     assert digest(said.format(2).replace("why", "what")) == studied

@@ -70,8 +70,9 @@ def _parsed(text: str) -> tuple[tuple[str, ...], str]:
 def code_hash(module: str) -> str:
     """A digest of a module and of every module of this package that it imports, transitively.
 
-    Not of `store`, which cannot change a result. Comments, docstrings and layout do not count, nor does the presentation of a finished record
-    (`SAID`): a record stays current while the code that made it computes the same.
+    Not of `store`, which cannot change a result. Comments, docstrings and layout do not count, nor
+    does the presentation of a finished record (`SAID`): a record stays current while the code that
+    made it computes the same.
     """
     if find_spec(module) is None:
         raise ValueError(f"there is no module {module!r}")
