@@ -125,7 +125,8 @@ def test_a_digest_follows_code_and_nothing_else(tmp_path, monkeypatch) -> None:
         provenance.code_hash.cache_clear()
         return provenance.code_hash("mldemo.top")
 
-    code = '"""Words."""\nfrom mldemo.below import X\nfrom mldemo.store.files import Y\n\n\ndef f():\n    return X\n'
+    imports = "from mldemo.below import X\nfrom mldemo.store.files import Y\n"
+    code = f'"""Words."""\n{imports}\n\ndef f():\n    return X\n'
     said = (
         "class One(Study):\n    question: str = 'why?'\n    def rows(self):\n        return {}\n"
     )

@@ -40,7 +40,7 @@ ASKED = list(inspect.signature(Request).parameters.values())  # parameters of a 
 ARGUMENTS = {
     "prior": f"law of the noise, one of {', '.join(PRIORS)}",
     "resolution": f"pixels per side, {SMALLEST} to {FINEST_LIVE}",
-    "steps": f"solver steps, 2 to {MOST_STEPS}",
+    "steps": f"solver steps, 1 to {MOST_STEPS}",
     "sampler": f"one of {', '.join(SAMPLERS)}",
     "count": f"how many pictures, 1 to {MOST_IMAGES}",
     "seed": "whole number; the same seed gives the same function at every resolution",

@@ -102,9 +102,9 @@ class Task:
 class Schedule:
     """Threads that compute the steps of runs, and short jobs before them.
 
-    torch is called on these threads only: every thread that calls it gets its own team of OpenMP
-    threads, and as soon as these outnumber the cores, their barriers sleep instead of spinning
-    (twice the time per step).
+    Networks are called on these threads only: every thread that computes with torch gets its own
+    team of OpenMP threads, and as soon as these outnumber the cores, their barriers sleep instead
+    of spinning (twice the time per step).
     """
 
     def __init__(self, threads: int = 1, most: int = MOST, most_long: int = MOST_LONG) -> None:
