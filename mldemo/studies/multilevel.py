@@ -195,7 +195,7 @@ class Multilevel(Study):
         finest = max(r["level"] for r in rows)
         titles = (f"validation loss at {finest}²", f"FID at {finest}²")
         figure = panels(*titles, x="CPU seconds", log="y")
-        first = {f"{finest} alone", "32 → 64", "16 → 32 → 64", "16 → 32", "mixed", "adaptive"}
+        first = {f"{finest} alone", "16 → 64", "16 → 32 → 64", "16 → 32", "mixed", "adaptive"}
         for row in (r for r in rows if r["level"] == finest):
             cells = [c for c in values(record).values() if c.get("strategy") == row["strategy"]]
             name = row["strategy"]
