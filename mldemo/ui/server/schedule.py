@@ -87,7 +87,8 @@ class Task:
             self.finish(None)
         elif self.spent > self.most_seconds and self.done < self.total:
             told = f"stopped after {self.most_seconds:g} s"
-            self.finish(ValueError(f"{told}: ask for less to see the end"))
+            less = "lower resolution, steps or count, or a training's seconds, to see the end"
+            self.finish(ValueError(f"{told}: {less}"))
         else:
             return True
         return False
