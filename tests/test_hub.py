@@ -244,6 +244,22 @@ def test_a_download_that_cannot_begin_blocks_no_other(
     assert find("tiny", bundle, SECONDS).source == "hub"
 
 
+def test_who_waited_for_anothers_download_does_not_pause_the_repository(
+    server: Hub, bundle: Path, raw: bytes
+) -> None:
+    """It had no time of its own, so it knows nothing of the Hub."""
+    server.api, pinned = "silent", hub.pinned(read_manifest(bundle), {})
+    assert pinned is not None
+    with hub._one_at_a_time:
+        waiting = hub.in_background(
+            lambda: hub.download(pinned, FILE, len(raw), Path.read_bytes, 0.6)
+        )
+        time.sleep(0.45)
+    with pytest.raises(hub.HubError, match="another download took too long"):
+        waiting.result()
+    assert REPO not in hub._paused
+
+
 def test_a_late_download_serves_the_next_time(server: Hub, bundle: Path, raw: bytes) -> None:
     server.cdn = "silent"
     assert find("tiny", bundle, 0.3).source == "bundle"

@@ -30,7 +30,7 @@ def _has_host(address: str) -> bool:
     """Whether the host of an address, if it has one, can be told from its port."""
     try:
         parts = urlsplit(address)
-        return bool(parts.hostname and (parts.port or True)) or not parts.scheme
+        return not parts.scheme or (parts.hostname is not None and parts.port != 0)
     except ValueError:
         return False
 
