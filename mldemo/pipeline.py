@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mldemo.data.sets import open_data
 from mldemo.data.statistics import Statistics
+from mldemo.diffusion.captured import captured
 from mldemo.diffusion.coarse import Process, change_of_level, sample_coarse_to_fine
 from mldemo.diffusion.oracles import EmpiricalDenoiser, GaussianDenoiser
 from mldemo.diffusion.samplers import (
@@ -288,8 +289,9 @@ def run_of(request: Request, checkpoint: Checkpoint, device: torch.device | str 
                 f"got {value:g}"
             )
     prior = replace(prior, **request.shape)
-    denoise = c.denoiser(prior, request.guidance)
-    parts = prior, c.statistics, c.schedule, denoise, torch.device(device)
+    denoise, device = c.denoiser(prior, request.guidance), torch.device(device)
+    called: Denoise = captured(denoise) if device.type == "cuda" else denoise
+    parts = prior, c.statistics, c.schedule, called, device
     return Run(request, *parts, c.name, c.trained_levels, c.source)
 
 

@@ -106,11 +106,14 @@ def train(
     OUT/NAME.state.safetensors (to resume) and OUT/NAME.jsonl (the loss curve). Several processes:
     torchrun --nproc-per-node=2 -m mldemo train …
     """
+    import torch
+
     from mldemo.data.sets import open_data
     from mldemo.data.statistics import Statistics
     from mldemo.store.checkpoints import load_checkpoint
     from mldemo.store.manifest import manifest_entry
     from mldemo.training import loop as training
+    from mldemo.training.captured import CapturedTraining
 
     chosen = choose_device(device)
     if threads is not None:
@@ -130,7 +133,10 @@ def train(
         parent=None if parent is None else manifest_entry(parent, folder)["sha256"],
         **numbers,
     )
-    run = training.Training(plan, fields, chosen)
+    if chosen.type == "cuda" and not torch.distributed.is_initialized():
+        run: training.Training = CapturedTraining(plan, fields, chosen)
+    else:
+        run = training.Training(plan, fields, chosen)
     state, leader = out / f"{name}.state.safetensors", run.rank == 0
     with ExitStack() as stack:
         if leader:

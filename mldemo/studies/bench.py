@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mldemo.diffusion.samplers import Denoise
 from mldemo.machine import tune_process
-from mldemo.pipeline import Run, prepare
+from mldemo.pipeline import prepare
 from mldemo.request import Request
 from mldemo.store.manifest import BUNDLE
 
@@ -170,7 +171,7 @@ def training(device: torch.device, rounds: int = 30) -> Iterator[dict[str, Any]]
     forward, backward, AdamW. Neuralop's is not conditioned on time, so ours does a little more.
     The roofline of the U-shaped operator is the time in which matrix products of size 1024 do as
     many floating-point operations as its forward and backward pass. `ushaped_kernels` counts the
-    kernels of its step on a GPU.
+    kernels of its step on a GPU. There, whole steps of both sizes follow (`_whole_steps`).
     """
     from neuralop.models import FNO
 
@@ -209,6 +210,55 @@ def training(device: torch.device, rounds: int = 30) -> Iterator[dict[str, Any]]
             "gemm_gflops_per_second": round(rate / 1e9, 1),
             "ushaped_times_roofline": round(ushaped * rate / flops, 2),
         }
+    if device.type == "cuda":
+        yield from _whole_steps(device, rate)
+
+
+def _whole_steps(
+    device: torch.device, rate: float, batch: int = 256, steps: int = 10
+) -> Iterator[dict[str, Any]]:
+    """Steps of `Training` and of `CapturedTraining`: draws, loss, optimiser, average; in turn.
+
+    Random fields, six priors and as many variations as the shipped networks have. The time is that
+    of `steps` steps which are not waited for one by one.
+    """
+    from mldemo.data.statistics import Statistics
+    from mldemo.diffusion.captured import EAGER
+    from mldemo.networks.sizes import SIZES
+    from mldemo.space.priors import PRIORS
+    from mldemo.training.captured import CapturedTraining
+    from mldemo.training.loop import Training
+    from mldemo.training.plan import Plan
+
+    fields = torch.randn(2000, 1, 64, 64, generator=_generator(0)).clamp(-1, 1)
+    priors = tuple(Statistics.of(fields).prior(name).to_dict() for name in PRIORS)
+    for size, record in SIZES.items():
+        for n in (16, 32, 64):
+            plan = Plan(priors, 252, record, ((n, 10**6),), batch=batch)
+            runs = Training(plan, fields, device), CapturedTraining(plan, fields, device)
+            for run in runs:
+                for _ in range(EAGER + 1):
+                    run.advance()
+
+            def several(run: Training) -> None:
+                for _ in range(steps):
+                    run.advance()
+
+            calls = [_settled(partial(several, run), device) for run in runs]
+            flops = _flops(lambda: runs[0]._objective(*runs[0]._batch(n)).backward())  # noqa: B023
+            ordinary, captured = (seconds / steps for seconds in _seconds(calls, 3))
+            yield {
+                "bench": "whole training step",
+                "device": torch.cuda.get_device_name(device),
+                "network": size,
+                "resolution": n,
+                "batch": batch,
+                "ordinary_ms": round(1e3 * ordinary, 2),
+                "captured_ms": round(1e3 * captured, 2),
+                "ratio": round(ordinary / captured, 2),
+                "kernels": _kernels(runs[0].advance, device),
+                "captured_times_roofline": round(captured * rate / flops, 2),
+            }
 
 
 def _training_step(network: torch.nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
@@ -230,7 +280,8 @@ def sampling(
     """Sixteen images, 20 network calls, the default checkpoint, at 16, 32, 64, 128.
 
     `times_roofline` is the ratio of the seconds to the roofline's: matrix products of size 1024
-    with as many floating-point operations. Kernels are counted for one network call on a GPU.
+    with as many floating-point operations. On a GPU calls are captured (`captured`): their time,
+    in turn with that of ordinary calls, and the kernels of one.
     """
     rate = _gemm_rate(device)
     for n in (16, 32, 64, 128):
@@ -239,11 +290,12 @@ def sampling(
         start = run.start(list(range(run.request.count)))
         time = torch.tensor(0.5, device=device)
 
-        def call(run: Run = run, start: Tensor = start, time: Tensor = time) -> None:
+        def call(denoise: Denoise, start: Tensor = start, time: Tensor = time) -> None:
             with torch.no_grad():
-                run.denoise(start, time)
+                denoise(start, time)
 
-        flops = _flops(call) * run.request.calls
+        ordinary = partial(call, getattr(run.denoise, "denoiser", run.denoise))
+        flops = _flops(ordinary) * run.request.calls
         yield {
             "bench": "sampling",
             "device": str(run.device),
@@ -253,6 +305,21 @@ def sampling(
             "network_calls": run.request.calls,
             "seconds": round(seconds, 3),
             "frames_per_second": round((run.request.steps + 1) / seconds, 1),
-            "kernels_per_call": _kernels(call, device),
             "times_roofline": round(seconds * rate / flops, 2),
+            **_calls(ordinary, partial(call, run.denoise), device),
         }
+
+
+def _calls(
+    ordinary: Callable[[], object], replayed: Callable[[], object], device: torch.device
+) -> dict[str, Any]:
+    """On a GPU, the milliseconds of a call, ordinary and captured, and its kernels."""
+    if device.type != "cuda":
+        return {}
+    times = _seconds([_settled(call, device) for call in (ordinary, replayed)], 30)
+    milliseconds = [round(1e3 * seconds, 2) for seconds in times]
+    return {
+        "call_ms": milliseconds[0],
+        "captured_call_ms": milliseconds[1],
+        "kernels_per_call": _kernels(ordinary, device),
+    }
