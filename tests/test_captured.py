@@ -82,6 +82,24 @@ def test_a_resumed_captured_training_goes_on(
     assert [float(p.loss) for p in again.run()] == pytest.approx(losses[10:], rel=1e-3)
 
 
+def test_seconds_count_the_time_between_captured_steps(
+    fields: Tensor, tiny_plan: dict, tmp_path: Path
+) -> None:
+    now = [100.0]
+    run = CapturedTraining(Plan(**tiny_plan), fields, "cpu", clock=lambda: now[0])
+    for _ in range(3):
+        run.advance()
+        now[0] += 10
+    assert run.seconds == 20
+    run.save(tmp_path / "s.safetensors")
+    again = CapturedTraining(Plan(**tiny_plan), fields, "cpu", clock=lambda: now[0])
+    again.resume(tmp_path / "s.safetensors")
+    again.advance()
+    now[0] += 5
+    again.advance()
+    assert again.seconds == 25
+
+
 def test_a_captured_step_waits_for_nothing(fields: Tensor, tiny_plan: dict) -> None:
     """On `meta`, which has no values: after the first step only what numpy draws crosses over."""
     run = CapturedTraining(Plan(**tiny_plan), fields, "cpu")

@@ -40,6 +40,8 @@ class CapturedTraining(Training):
     The learning rate changes from step to step, but in a graph every number is fixed. Since a step
     of the optimiser is affine in the rate, W₁ is computed for the rate 1, and the rate itself, a
     number on the device, gives W + rate (W₁ - W). The weights of `Average` are renewed likewise.
+
+    A step is launched, not waited for, so `seconds` counts the time between steps too.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class CapturedTraining(Training):
         self._rate, self._renewed = torch.zeros(2, device=self.device).unbind()
         self._normal = torch.Generator(self.device)
         self._steps: dict[int, tuple[_Draws, Graph]] = {}
+        self._since: float | None = None
 
     def _level(self, resolution: int) -> tuple[Tensor, Noise]:
         """Modes of the data, and spectra of the family, on one level and on the device."""
@@ -121,7 +124,8 @@ class CapturedTraining(Training):
 
     def advance(self) -> Progress:
         """Take one optimiser step."""
-        start = self.clock()
+        if self._since is None:
+            self._since = self.clock() - self.seconds
         plan, average = self.plan, self.average
         index, level, inside = plan.level_of(self.step)
         resolution, rate = plan.resolution_of(self.step), plan.rate(self.step)
@@ -135,7 +139,7 @@ class CapturedTraining(Training):
         # a replay goes past autograd, which tells caches derived from weights that they changed
         torch.autograd.graph.increment_version([*self._weights, *self._averages])
         self.step += 1
-        self.seconds += self.clock() - start
+        self.seconds = self.clock() - self._since
         done = index if inside + 1 == plan.levels[index][1] else None
         where = self.step, plan.steps, level, resolution
         return Progress(*where, loss, rate, self.seconds, done)
@@ -143,6 +147,7 @@ class CapturedTraining(Training):
     def _restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
         super()._restore(tensors, record)
         self._steps.clear()  # the optimiser's state has new addresses
+        self._since = None
 
 
 def _between(values: list[Any], others: list[Any], share: Tensor) -> None:
