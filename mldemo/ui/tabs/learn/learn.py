@@ -16,8 +16,8 @@ from mldemo.data.statistics import Statistics
 from mldemo.diffusion.sde import Schedule
 from mldemo.pipeline import default_statistics
 from mldemo.space.spectral import LEVELS, multiplicity, radius
-from mldemo.store.manifest import manifest_entry
 from mldemo.studies.linear import Linear
+from mldemo.studies.multilevel import Multilevel
 from mldemo.studies.study import read_record, values
 from mldemo.ui.fields import Number
 from mldemo.ui.programs import curve_program
@@ -36,8 +36,8 @@ TIME = 0.3
 FINE, COARSE = 64, 7  # the level and the last frequency of the lesson on coarse levels
 SURVIVES, DROWNED, LEVEL = 0.2, 0.9, 32  # of the lesson "Which digit comes back"
 COMPARED_TIME = 0.2  # of the lesson on linear denoisers
+COSTS = "CPU seconds of a step"  # a cell of the study of coarse to fine
 NO_BUNDLE = {
-    "cost": "a few",
     "share": "most",
     "above": "some length",
     "first": "smaller",
@@ -83,6 +83,8 @@ def facts(place: Place) -> dict[str, str]:
     for name in ("filter", "full covariance", "network"):
         mean = sum(compared[name]) / len(compared[name])
         found[name.split()[0]] = f"{mean:.2g}"
+    step = values(read_record(Multilevel().record_path))[COSTS]
+    found["cost"] = f"{step[str(FINE)] / step['16']:.1f}"
     try:
         statistics = default_statistics(place.folder)
     except ValueError:  # no bundle: the texts do without these figures
@@ -91,27 +93,12 @@ def facts(place: Place) -> dict[str, str]:
     coarse = power[radius(FINE) < COARSE + 0.5]  # as the tab Watch cuts a band
     snr = signal_to_noise(statistics, SURVIVES)
     return found | {
-        "cost": cost_of_fine_steps(place.folder),
         "share": f"{100 * float(coarse.sum()) / statistics.variance:.0f} %",
         "above": str(int((snr > 1).long().cumprod(0).sum()) - 1),
         "first": f"{snr[1]:.1f}",
         "fourth": f"{snr[4]:.1f}",
         "drowned": f"{signal_to_noise(statistics, DROWNED).max():.1g}",
     }
-
-
-def cost_of_fine_steps(folder: Path) -> str:
-    """Time per training step of the default checkpoints at 64², in units of a step at 16².
-
-    The manifest holds the seconds until the end of each level.
-    """
-    try:
-        ends = [manifest_entry(f"mnist-family-{n}", folder) for n in (16, 32, 64)]
-    except ValueError:  # another bundle
-        return NO_BUNDLE["cost"]
-    first, middle, last = (end["seconds"] for end in ends)
-    steps = dict(ends[-1]["levels"])
-    return f"{(last - middle) / steps[64] / (first / steps[16]):.1f}"
 
 
 def signal_to_noise(statistics: Statistics, time: float) -> Tensor:
