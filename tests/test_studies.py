@@ -233,6 +233,18 @@ def test_every_figure_has_a_run_on_the_page_that_shows_it() -> None:
             assert f'view.get("{key}")' in script, (name, key)
 
 
+@pytest.mark.parametrize("name", [n for n in studies() if n != "doubling"])
+def test_a_figure_places_every_mark(name: str) -> None:
+    """On an axis of numbers a word has no place, and on a logarithmic one no number below 0."""
+    study = studies()[name]
+    figure = study.figure(read_record(study.record_path))
+    for trace in figure.data:
+        for key, reference, placed in (("x", trace.xaxis, trace.x), ("y", trace.yaxis, trace.y)):
+            axis = figure.layout[f"{key}axis{(reference or key)[1:]}"]
+            assert axis.type in ("linear", "log")
+            assert all(math.isfinite(v) and (v > 0 or axis.type == "linear") for v in placed)
+
+
 def test_no_two_lines_of_a_figure_look_alike() -> None:
     """Not even those of one colour, in dash or mark; the first shown have all the colours."""
     figure = figures.panels("all", x="N")

@@ -170,7 +170,7 @@ class Priors(Study):
         rows = {r["prior"]: r for r in self.rows(record)}
 
         def said(name: str) -> str:
-            return f"{name} {rows[name]['fid']:.1f} ± {rows[name]['fid, sd']:.1f}"
+            return f"{rows[name]['fid']:.1f} ± {rows[name]['fid, sd']:.1f} ({name})"
 
         six = sorted((n for n in rows if n in PRIORS), key=lambda n: rows[n]["fid"])
         matern = [said(n) for n in rows if n.startswith("bessel, s = ")]
@@ -181,12 +181,22 @@ class Priors(Study):
         return "; ".join(parts) + "."
 
     def figure(self, record: Record) -> "Figure":
-        """FID and recall of every prior."""
+        """FID against recall, a mark for each prior; FID against the exponent of Matérn noise."""
         from mldemo.studies.figures import line, panels
 
-        figure = panels("FID", "recall", x="")
-        figure.update_yaxes(type="log", rangemode="normal", col=1)
+        def columns(rows: list[Record], x: str) -> list[list[float]]:
+            return [[row[key] for row in rows] for key in (x, "fid", "fid, sd")]
+
+        figure = panels("FID against recall", "FID against s", x="recall")
+        figure.update_xaxes(title_text="exponent s", col=2)
+        figure.update_yaxes(rangemode="normal")
+        matern: list[Record] = []
         for row in self.rows(record):
-            for panel, key in enumerate(("fid", "recall"), 1):
-                line(figure, panel, row["prior"], [row["prior"]], [row[key]], [row[f"{key}, sd"]])
+            name, _, s = row["prior"].partition(", s = ")
+            if s:
+                matern.append(row | {"s": float(s)})
+            else:
+                line(figure, 1, name, *columns([row], "recall"), shown=name != START)
+        for panel, x in enumerate(("recall", "s") if matern else (), 1):
+            line(figure, panel, "bessel, by its exponent", *columns(matern, x))
         return figure
