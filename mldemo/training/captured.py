@@ -19,6 +19,8 @@ from mldemo.space.streams import Stream, generator
 from mldemo.training.loop import Progress, Training
 from mldemo.training.plan import Plan, training_times
 
+_LISTS: Any = torch  # its operations on lists of tensors are not in its types
+
 
 class _Draws(NamedTuple):
     """What is drawn for a step, at fixed addresses on the device."""
@@ -115,10 +117,10 @@ class CapturedTraining(Training):
         loss.backward()
         nn.utils.clip_grad_norm_(self._weights, 1.0)
         with torch.no_grad():
-            torch._foreach_copy_(self._before, self._weights)
+            _LISTS._foreach_copy_(self._before, self._weights)
             self.optimizer.step()
             _between(self._before, self._weights, self._rate)
-            torch._foreach_copy_(self._weights, self._before)
+            _LISTS._foreach_copy_(self._weights, self._before)
             _between(self._averages, self._weights, self._renewed)
         return loss.detach()
 
@@ -152,6 +154,6 @@ class CapturedTraining(Training):
 
 def _between(values: list[Any], others: list[Any], share: Tensor) -> None:
     """The step a <- a + share (b - a), in place."""
-    gaps = torch._foreach_sub(others, values)
-    torch._foreach_mul_(gaps, share)
-    torch._foreach_add_(values, gaps)
+    gaps = _LISTS._foreach_sub(others, values)
+    _LISTS._foreach_mul_(gaps, share)
+    _LISTS._foreach_add_(values, gaps)
