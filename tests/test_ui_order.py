@@ -93,8 +93,8 @@ def test_a_control_can_be_moved_before_the_tab_s_script_comes(app: str, page: Pa
     """What is shown is what the control says, and so is the address."""
     held = Held(page, "**/tabs/watch/watch.js")
     page.goto(f"{app}/?hide=footer")
-    page.locator("#watch-n").get_by_label("8", exact=True).check()
     held.come()
+    page.locator("#watch-n").get_by_label("8", exact=True).check()
     linked(page, "n=8")
     held.let_go()
     tab = Tab.shown(page, "watch")
