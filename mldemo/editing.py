@@ -17,7 +17,7 @@ from mldemo.diffusion.samplers import Denoise, State, sample
 from mldemo.diffusion.sde import END, Schedule, check_time, diffuse
 from mldemo.diffusion.steps import Increment, check_sampler
 from mldemo.pipeline import Run
-from mldemo.request import check_choice
+from mldemo.request import Request, check_choice
 from mldemo.space.covariance import Prior
 from mldemo.space.diagonal import Diagonal
 from mldemo.space.spectral import check_resolution
@@ -63,7 +63,7 @@ def denoise_from(
     clean: Tensor,
     noise: Tensor,
     time: float,
-    sampler: str = "dpmpp2m",
+    sampler: str = Request.sampler,
     steps: int = 20,
     schedule: Schedule | None = None,
     increments: Increment | None = None,
@@ -88,7 +88,7 @@ def complete(
     known: Known,
     prior: Prior,
     spectrum: Tensor,
-    sampler: str = "dpmpp2m",
+    sampler: str = Request.sampler,
     steps: int = 20,
     schedule: Schedule | None = None,
     increments: Increment | None = None,

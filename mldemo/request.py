@@ -67,7 +67,7 @@ class Request:
     prior: str = "bessel"
     resolution: int = 32
     steps: int = 20
-    sampler: str = "dpmpp2m"
+    sampler: str = "adams"
     count: int = 16
     seed: int = 7
     score: str = "learned"
