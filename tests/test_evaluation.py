@@ -22,7 +22,6 @@ from mldemo.metrics.evaluation import Reference, common_level
 from mldemo.metrics.settings import Settings
 from mldemo.metrics.table import table
 from mldemo.pipeline import prepare
-from mldemo.request import Request
 from mldemo.space.spectral import multiplicity, resample, to_modes
 from mldemo.store.manifest import BUNDLE, read_manifest
 from mldemo.studies.evaluated import ROWS as SHIPPED
@@ -202,7 +201,7 @@ def test_a_record_is_the_pipelines_samples_measured(bundle: Path, reference: Ref
     """60 samples are more than one chunk; progress counts up to them."""
     *counts, record = zoo.evaluate("tiny", Settings(16, **QUICK), reference, folder=bundle)
     assert counts == [50, 60]
-    request = Request(resolution=16, seed=0, checkpoint="tiny", **QUICK)
+    request = Settings(16, **QUICK).request(checkpoint="tiny")
     fields = prepare(request, folder=bundle).result().x0
     assert record["metrics"] == pytest.approx(reference.evaluate(fields)["metrics"], rel=1e-3)
     entry = read_manifest(bundle)["files"]["tiny"]
