@@ -233,7 +233,12 @@ def test_records_are_kept_while_they_are_current(
         again = run(*words)
         assert [json.loads(line) for line in again[1].splitlines()] == first
     assert run(*words, "--seed", 1)[0] == 0
-    assert len(json.loads(out.read_text())["evaluations"]) == 4
+    code, text, _ = run(*words, "--sampler", "heun")
+    other = [json.loads(line) for line in text.splitlines()]
+    assert len(json.loads(out.read_text())["evaluations"]) == 6
+    for before, now in zip(first, other, strict=True):
+        assert (before["sampler"], now["sampler"]) == ("dpmpp2m", "heun")
+        assert before["metrics"] != now["metrics"]
 
     path, manifest = folder / "tiny.safetensors", read_manifest(folder)
     with safe_open(path, "pt") as file:
@@ -246,7 +251,7 @@ def test_records_are_kept_while_they_are_current(
     (folder / "manifest.json").write_text(json.dumps(manifest))
     code, text, _ = run(*words)
     rows = json.loads(out.read_text())["evaluations"]
-    assert len(rows) == 4, "the older file's records stayed"
+    assert len(rows) == 6, "the older file's records stayed"
     assert rows[0]["sha256"] == digest != first[0]["sha256"]
     assert rows[0]["metrics"] != first[0]["metrics"]
 

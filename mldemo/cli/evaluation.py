@@ -22,6 +22,7 @@ from mldemo.cli.options import (
 )
 from mldemo.data.sets import open_data
 from mldemo.diffusion.samplers import LARGEST_STEPS
+from mldemo.diffusion.steps import SAMPLERS
 from mldemo.machine import choose_device
 from mldemo.metrics import zoo
 from mldemo.metrics.evaluation import Reference
@@ -87,7 +88,8 @@ def parse_levels(text: str, count: int) -> list[tuple[int, int]]:
     metavar="N[:COUNT],…",
     help=f"[default: {ONE}; with --all {EVERY}]",
 )
-@click.option("--steps", type=Whole(1, LARGEST_STEPS), default=20)
+@click.option("--steps", type=Whole(1, LARGEST_STEPS), default=Settings.steps)
+@click.option("--sampler", type=click.Choice(list(SAMPLERS)), default=Settings.sampler)
 @click.option(
     "--guidance",
     "weights",
@@ -126,6 +128,7 @@ def evaluate(
     priors: tuple[str, ...],
     levels: str | None,
     steps: int,
+    sampler: str,
     weights: tuple[float, ...],
     count: int,
     seed: int,
@@ -151,7 +154,7 @@ def evaluate(
     pairs = parse_levels(levels or (EVERY if every else ONE), count)
     weights = weights or ((1.0, GUIDANCE) if every else (GUIDANCE,))
     drawn = [
-        Settings(n, steps=steps, count=own, seed=seed, guidance=g)
+        Settings(n, steps=steps, count=own, sampler=sampler, seed=seed, guidance=g)
         for n, own in pairs
         for g in weights
     ]
