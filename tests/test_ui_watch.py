@@ -110,6 +110,41 @@ def test_a_band_of_frequencies_is_cut_out(app: str, page: Page) -> None:
     linked(page, "band=without-2-5")
 
 
+@pytest.mark.parametrize(("chart", "across"), [("s", True), ("map", False)])
+def test_a_finger_chooses_a_band_along_the_axis_of_frequencies(
+    app: str, browser: Browser, chart: str, across: bool
+) -> None:
+    """There a drag does not scroll the page, which has room to scroll."""
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    tab = Tab(page, app, "watch")
+    tab.at(20)
+    canvas = page.locator(f"{tab.root} canvas.md-{chart}")
+    canvas.scroll_into_view_if_needed()
+    finger = context.new_cdp_session(page)
+
+    def drag(dx: float, dy: float) -> float:
+        """Move a finger from the middle of the chart by these shares; how far the page went."""
+        box = canvas.bounding_box()
+        assert box
+        before = page.evaluate("scrollY")
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        for i in range(11):
+            at = {"x": x + dx * i / 10 * box["width"], "y": y + dy * i / 10 * box["height"]}
+            kind = "touchMove" if i else "touchStart"
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [at]})
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        page.wait_for_timeout(300)
+        return abs(page.evaluate("scrollY") - before)
+
+    room = page.evaluate("document.documentElement.scrollHeight - innerHeight - scrollY")
+    assert room > 100
+    assert drag(-0.3 * across, -0.3 * (not across)) == 0
+    linked(page, "band=only-")
+    context.close()
+
+
 def test_every_control_is_in_the_link(app: str, page: Page) -> None:
     """What is set by hand is in the URL, and the URL gives the same values and pixels again."""
     tab = Tab(page, app, "watch", "score=gaussian&n=16&count=1")

@@ -142,7 +142,7 @@ def _parts(count: int) -> list[list[int]]:
 
 
 def _sampled(denoiser: Denoiser, starts: Iterable[Tensor]) -> Tensor:
-    """Samples from starts x_T, (B, 1, N, N) each, in 20 calls of the default sampler."""
+    """Samples from starts x_T, (B, 1, N, N) each, in 20 calls of DPM-Solver++(2M)."""
     with torch.inference_mode():
         runs = (deque(sample(denoiser, x, "dpmpp2m", 20, denoiser.schedule), 1) for x in starts)
         return torch.cat([last.x0.cpu() for (last,) in runs])
