@@ -17,16 +17,15 @@ from mldemo.studies.study import read_record, studies
 
 @dataclass(frozen=True)
 class Known:
-    """A run whose denoiser answers g · `gain` · x_0 + `offset`, whatever it is asked."""
+    """A run whose denoiser answers g · `gain` · x_0, whatever it is asked."""
 
     request: Request
     clean: Tensor
     gain: float
-    offset: float
     schedule: Schedule = Schedule()
 
     def denoise(self, x: Tensor, _: Tensor) -> Tensor:
-        return self.request.guidance * self.gain * self.clean[: len(x)] + self.offset
+        return self.request.guidance * self.gain * self.clean[: len(x)]
 
 
 @pytest.mark.parametrize("gain", [0.5, 1.0, 1.25])
@@ -37,7 +36,7 @@ def test_the_best_weight_undoes_a_wrong_amplitude(
     clean = torch.randn(20, 1, 16, 16, generator=torch.Generator().manual_seed(3))
 
     def known(request: Request, *_: Any) -> Known:
-        return Known(request, clean, gain, 0.0)
+        return Known(request, clean, gain)
 
     monkeypatch.setattr(origins, "prepare", known)
     found = origins._best_weight(Request(), clean, torch.zeros_like(clean), 0.5)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from mldemo.diffusion.marginal import Marginal
 from mldemo.diffusion.oracles import EmpiricalDenoiser, MixtureDenoiser
-from mldemo.diffusion.samplers import brownian_fields, sample
+from mldemo.diffusion.samplers import LARGEST_STEPS, brownian_fields, sample
 from mldemo.diffusion.sde import END, FIRST, Schedule
 from mldemo.diffusion.steps import SAMPLERS, check_sampler
 from mldemo.pipeline import default_statistics, prepare
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 STEPS = (5, 8, 10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320)
-MIXTURE_STEPS = (10, 14, 20, 28, 40, 56, 80, 112, 160)
+MIXTURE_STEPS = (10, 14, 20, 28, 40, 56, 80, 112, 160, 224)
+REFERENCE = "adams"  # where the flow leads: with many steps it has the least error
 GRIDS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 EXPONENTS = (1.1, 1.5, 2.0, 3.0)
 
@@ -191,7 +192,7 @@ class StrongErrors:
 
     Every run starts from the same draw of N(0, Q) and, if it is stochastic, follows the same
     Brownian path. x_∞ is a run with `finest` steps: of the same sampler if it is stochastic, else
-    of the second-order multistep sampler, since the deterministic ones share one flow.
+    of `REFERENCE`, since the deterministic ones share one flow.
     """
 
     denoise: MixtureDenoiser
@@ -225,7 +226,7 @@ class StrongErrors:
         `error` is the median over the samples, `rms` the root mean square, which a single sample
         that ends at another digit dominates.
         """
-        finest = sampler if check_sampler(sampler).stochastic else Request.sampler
+        finest = sampler if check_sampler(sampler).stochastic else REFERENCE
         if finest not in self._references:
             self._references[finest] = self.end(finest, self.finest)
         reference = self._references[finest]
@@ -288,7 +289,7 @@ class Solvers(Study):
             "steps": STEPS[::3] if quick else STEPS,
             "mixture steps": (10, 20, 40) if quick else MIXTURE_STEPS,
             "samples": 4 if quick else 8,
-            "finest": 160 if quick else 480,
+            "finest": 160 if quick else LARGEST_STEPS,
             "levels": GRIDS,
             "exponents": EXPONENTS,
         }

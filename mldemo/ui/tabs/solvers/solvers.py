@@ -51,7 +51,7 @@ def recorded() -> dict[str, Any] | None:
             "gaussian": exact,
             "gaussian_slope": tail(exact, "to_limit", 40),
             "mixture": strong,
-            "mixture_slope": tail(strong, "error", 40),
+            "mixture_slope": tail(strong, "error", 80),
             "seconds_20_steps": seconds,
             "seconds_per_call": seconds / sampler.calls(Request.steps),
         }
