@@ -51,8 +51,8 @@ def shape_options(command: Any) -> Any:
 @click.option(
     "--coarse-until",
     type=Real(FIRST, END, min_open=True),
-    help="Run on half the resolution down to this time t, then on all of it. At 64, until 0.1, a "
-    "third of the time is saved at no worse FID; at 32 it does not pay (study report).  "
+    help="Run on half the resolution down to this time t, then on all of it. At 64, until 0.1, "
+    "almost half of the time is saved at no worse FID; at 32 it does not pay (study report).  "
     "[default: one resolution]",
 )
 @click.option("--count", type=Whole(1, LARGEST_COUNT), default=Request.count)

@@ -183,9 +183,9 @@ class Adams(Sampler):
     first step is DDIM's. States are the predicted ones.
 
     The grid has equal steps in u = √∫₀ᵗβ (α = exp(-u²/2)), which are almost equal in t: many
-    calls fall where the content of an image is decided (t from 0.1 to 0.6), where a grid uniform
-    in log-SNR has few points. The last step, to D, is about a third of the others; its error is of
-    second order too.
+    calls fall where images go wrong (t from 0.4 to 0.8, `mldemo.studies.origins`), where a grid
+    uniform in log-SNR has few points. The last step, to D, is about a third of the others; its
+    error is of second order too.
     """
 
     name, label, order = "adams", "Adams in the angle", 2
@@ -252,7 +252,7 @@ class EulerMaruyama(Sampler):
     """Y' = Y + [½βY + βQ∇log p] h + √β(t) ΔW^Q, h = t - t', as in the paper.
 
     Its grid is uniform in t. With the exact Gaussian score of the digits at 32² the W2 error, in
-    units of √tr Λ, is 0.073 with 20 steps and 0.036 with 40 (on the log-SNR grid 0.074 and 0.034).
+    units of √tr Λ, is 0.073 with 20 steps and 0.036 with 40 (on the log-SNR grid 0.074 and 0.035).
     Strong order 1 too, as the noise is additive.
     """
 

@@ -123,8 +123,8 @@ class Linear(Study):
         least = f"{min(best):.2f} and {max(best):.2f}"
         return (
             f"The best linear denoiser has {min(share):.2f} to {max(share):.2f} of the filter's "
-            f"error; the network has less in {ahead} of {len(rows)} cases. The "
-            f"weight g with the least error lies between {least}; g = {g} raises it in {worse}: "
+            f"error; the network has less in {ahead} of {len(rows)} cases. The weight g with the "
+            f"least error lies between {least}; g = {g} raises the error in {worse} of them: "
             "guidance sharpens, it does not repair."
         )
 

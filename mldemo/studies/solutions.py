@@ -170,7 +170,7 @@ class Solutions(Study):
             f"a > 2s + 1. That of the learned denoiser changes by {', '.join(learned)}. Under one "
             "Brownian path, the distance between images on successive levels changes over these "
             f"levels by {', '.join(falls)}. These are constants on finite levels: bounded ones "
-            "agree with a strong solution in the limit, growing ones leave the question open."
+            "agree with a strong solution in the limit, growing ones decide nothing."
         )
 
     def rows(self, record: Record) -> list[Record]:

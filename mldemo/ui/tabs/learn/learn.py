@@ -91,7 +91,7 @@ def facts(place: Place) -> dict[str, str]:
         return found | NO_BUNDLE
     power = multiplicity(FINE) * statistics.spectrum(FINE)
     coarse = power[radius(FINE) < COARSE + 0.5]  # as the tab Watch cuts a band
-    snr = signal_to_noise(statistics, SURVIVES)
+    snr = signal_to_noise(statistics, SURVIVES)[0, :-1]  # at k = (0, j)
     return found | {
         "share": f"{100 * float(coarse.sum()) / statistics.variance:.0f} %",
         "above": str(int((snr > 1).long().cumprod(0).sum()) - 1),
@@ -102,10 +102,11 @@ def facts(place: Place) -> dict[str, str]:
 
 
 def signal_to_noise(statistics: Statistics, time: float) -> Tensor:
-    """α²Λ_k/(σ²q_k) of the bessel prior at k = (0, j), j = 0, 1, …, on the lesson's level."""
+    """α²Λ_k/(σ²q_k) of the bessel prior on the modes of the lesson's level, 0 where q_k = 0."""
     t, prior = torch.tensor(time, dtype=torch.float64), statistics.prior("bessel")
     odds = (2 * Schedule().log_snr(t)).exp()
-    return odds * statistics.spectrum(LEVEL)[0, :-1] / prior.eigenvalues(LEVEL)[0, :-1]
+    q = prior.eigenvalues(LEVEL)
+    return torch.where(q > 0, odds * statistics.spectrum(LEVEL) / q, 0.0)
 
 
 def tab(place: Place) -> Tab:
