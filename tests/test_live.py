@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mldemo.ui.server import shared
+from mldemo.ui.server import live, shared
 from mldemo.ui.server.live import COMPUTE, body
 from mldemo.ui.server.schedule import Full
 from mldemo.ui.server.shared import AHEAD, Reader, Record, Shelf
@@ -249,3 +249,45 @@ def test_finished_runs_are_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) 
 
 async def _read(frames: Any, many: int) -> list[int]:
     return [step(await anext(frames)) for _ in range(many)]
+
+
+def test_a_place_in_line_does_not_count_as_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "READ_SECONDS", 0.2)
+
+    async def work(shelf: Shelf) -> list[Any]:
+        return await whole(Source(total=1, seconds=0.6).reader(shelf))
+
+    seen = in_loop(work)
+    assert [s for s in seen if isinstance(s, int)] == [0]
+    assert "error" not in [s["kind"] for s in seen if isinstance(s, dict) and "kind" in s]
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.4"])
+@pytest.mark.parametrize("unread", [0.1, 0.002])
+def test_a_slow_page_that_reads_gets_all(
+    monkeypatch: pytest.MonkeyPatch, unread: float, version: str
+) -> None:
+    """It reads a record in 0.2 s and a piece in 0.01; it is dropped where that is too long."""
+    monkeypatch.setattr(live, "UNREAD_SECONDS", unread)
+    monkeypatch.setattr(live, "PIECE", 1000)
+    got: list[Any] = []
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(1e-5 * len(message.get("body", b"")))
+        got.append(message)
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def work(shelf: Shelf) -> None:
+        answer = live.LiveResponse(Source(total=3, size=20_000).reader(shelf))
+        await answer({"type": "http", "asgi": {"spec_version": version}}, receive, send)
+
+    in_loop(work)
+    raw = b"".join(message.get("body", b"") for message in got)
+    assert max(len(message.get("body", b"")) for message in got) <= 1000
+    if unread == 0.1:
+        assert [meta["step"] for meta, _ in decode(raw) if "step" in meta] == [0, 1, 2]
+        assert [message["more_body"] for message in got[-2:]] == [True, False]
+    else:
+        assert len(raw) < 20_000

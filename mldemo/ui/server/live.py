@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import suppress
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -23,7 +23,8 @@ from mldemo.ui.wire import encode
 Source = Callable[[Mapping[str, str]], Iterator[Record]]
 
 UNREAD_SECONDS = 10.0  # a page that reads nothing for this long is dropped,
-READ_SECONDS = 600.0  # and so is one that has not reached the end by then
+READ_SECONDS = 600.0  # and so is one that has not reached the end this long after the first record
+PIECE = 2**16  # bytes sent at once: what a slow page must read within `UNREAD_SECONDS`
 PACE = 1 / 60  # frames come no faster than a screen shows them
 QUIET_SECONDS = 0.3  # a shorter wait is not reported
 LONGEST_QUERY = 2000
@@ -41,10 +42,11 @@ def sentence(error: Exception) -> str:
 async def body(reader: Reader) -> AsyncGenerator[bytes, None]:
     """The stream of one page: its position in the queue while waiting, then all records, paced."""
     shelf, run = reader.run.shelf, reader.run
-    start, due, said = time.monotonic(), 0.0, None
-    while time.monotonic() - start < READ_SECONDS:
+    start, begun, due, said = time.monotonic(), None, 0.0, None
+    while begun is None or time.monotonic() - begun < READ_SECONDS:
         news = run.news
         if (raw := reader.take()) is not None:
+            begun = begun or time.monotonic()
             if (wait := due - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             due = time.monotonic() + PACE
@@ -66,6 +68,15 @@ async def body(reader: Reader) -> AsyncGenerator[bytes, None]:
         yield encode({"kind": "error", "text": "the run failed on the server"}, {})
 
 
+def pieces(message: Message) -> Iterator[Message]:
+    """The message of an answer, a long body in several of at most `PIECE` bytes."""
+    body = message.get("body", b"")
+    *first, last = range(0, len(body) or 1, PIECE)
+    for start in first:
+        yield {**message, "body": body[start : start + PIECE], "more_body": True}
+    yield {**message, "body": body[last:]} if first else message
+
+
 class LiveResponse(StreamingResponse):
     """A stream that ends when it is not read; its reader is closed in every case."""
 
@@ -81,16 +92,17 @@ class LiveResponse(StreamingResponse):
         """Send the stream; a page that stops reading is logged, not an error."""
         try:
             await super().__call__(scope, receive, send)
-        except TimeoutError:
+        except (TimeoutError, ClientDisconnect):
             log.info("a page left its run unread for %g s", UNREAD_SECONDS)
         finally:
             self.reader.close()
 
     async def stream_response(self, send: Send) -> None:
-        """Send, but never wait longer than `UNREAD_SECONDS` for the reader."""
+        """Send piece by piece, and never wait longer than `UNREAD_SECONDS` for the reader."""
 
         async def patient(message: Message) -> None:
-            await asyncio.wait_for(send(message), UNREAD_SECONDS)
+            for piece in pieces(message):
+                await asyncio.wait_for(send(piece), UNREAD_SECONDS)
 
         await super().stream_response(patient)
 

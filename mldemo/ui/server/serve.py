@@ -33,6 +33,7 @@ from starlette.staticfiles import StaticFiles
 from mldemo.ui.server.guard import Guard
 from mldemo.ui.server.live import Live, sentence
 from mldemo.ui.server.opening import Head
+from mldemo.ui.server.unread import drop_unread
 from mldemo.ui.tab import LIBRARIES, STATIC, UI, is_public, version
 
 FILES = StaticFiles(directory=UI)
@@ -91,6 +92,7 @@ class Page(gr.Blocks):
     async def run_extra_startup_events(self) -> None:
         """The same, on the event loop."""
         await super().run_extra_startup_events()
+        self._dropper = asyncio.create_task(drop_unread(self._queue))
         server = getattr(self, "server", None)
         if server is not None:
             self._sweeper = asyncio.create_task(_sweep(server))

@@ -1,0 +1,57 @@
+"""Results of API calls that nobody reads end, those of slow readers do not."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio.queueing import Queue
+
+from mldemo.ui.server import unread
+
+
+async def dropped(queue: Any, read: str, seconds: float) -> None:
+    """Run the watch for some time while one session is read."""
+    watch = asyncio.create_task(unread.drop_unread(queue, every=0.01))
+    for _ in range(round(seconds / 0.02)):
+        await asyncio.sleep(0.02)
+        assert not watch.done(), watch.exception()
+        if read in queue.pending_messages_per_session:
+            queue.pending_messages_per_session[read].get_nowait()
+    queue.stopped = True
+    await watch
+
+
+def left(
+    monkeypatch: pytest.MonkeyPatch, kept: float, pressed: float = 60, most: int = 1000
+) -> set[str]:
+    """The sessions that are left of a slow reader and one who is gone, each with 50 messages."""
+    patience = {"KEPT_SECONDS": kept, "PRESSED_SECONDS": pressed, "MOST_UNREAD": most}
+    for name, value in patience.items():
+        monkeypatch.setattr(unread, name, value)
+    job: Any = SimpleNamespace(session_hash="gone", _id="1", alive=True)
+
+    async def work() -> set[str]:
+        queue = Queue(True, 1, 0.1, 16, gr.Blocks())
+        queue.active_jobs = [[job]]
+        for session in ("slow", "gone"):
+            queue.pending_messages_per_session[session] = asyncio.Queue()
+            for i in range(50):
+                queue.pending_messages_per_session[session].put_nowait(SimpleNamespace(i=i))
+        await dropped(queue, "slow", 0.6)
+        return set(queue.pending_messages_per_session)
+
+    found = asyncio.run(work())
+    assert job.alive == ("gone" in found)  # its call ends with its results
+    return found
+
+
+def test_results_wait_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert left(monkeypatch, kept=0.2) == {"slow"}
+    assert left(monkeypatch, kept=60) == {"slow", "gone"}
+
+
+def test_many_results_wait_less_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert left(monkeypatch, kept=60, pressed=0.2, most=60) == {"slow"}
+    assert left(monkeypatch, kept=60, pressed=0.2, most=100) == {"slow", "gone"}
