@@ -1,9 +1,11 @@
 """Checkpoint files: what was saved comes back; whatever is damaged is refused with a reason."""
 
+import gc
 import hashlib
 import json
 import pickle
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +80,21 @@ def test_half_precision_changes_no_pixel_much(copied_bundle: Path) -> None:
     after = run.result().x0
     checkpoints._load.cache_clear()
     assert 0 < (before - after).abs().max() < 1 / 127.5
+
+
+def test_a_denoiser_keeps_no_checkpoint_in_memory(tiny_bundle: Path, tmp_path: Path) -> None:
+    """One is made once; whoever asks for many checkpoints in turn keeps four, used or not."""
+    seen = []
+    for i in range(7):
+        folder = shutil.copytree(tiny_bundle, tmp_path / str(i))
+        checkpoint = load_checkpoint("tiny", folder)
+        prior = checkpoint.priors[0]
+        assert checkpoint.denoiser() is checkpoint.denoiser(prior, 1.0)
+        assert checkpoint.denoiser(guidance=1.5) is not checkpoint.denoiser()
+        seen.append(weakref.ref(checkpoint.network))
+    del checkpoint
+    gc.collect()
+    assert sum(network() is not None for network in seen) == 4
 
 
 DAMAGE = {

@@ -7,8 +7,9 @@ nothing is ever unpickled.
 """
 
 import json
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,16 @@ class Checkpoint:
     schedule: Schedule
     record: dict[str, Any]
     source: str
+    _made: Callable[[Prior, float], nn.Module] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Denoisers, which hold spectra on each of their levels, are kept with the checkpoint."""
+        made = partial(_denoiser, self.network, self.statistics, self.schedule)
+        object.__setattr__(self, "_made", lru_cache(maxsize=16)(made))
 
     def denoiser(self, prior: Prior | None = None, guidance: float = 1.0) -> nn.Module:
         """D(x, t) under a prior, by default the first that it was trained with."""
-        return _denoiser(self, prior or self.priors[0], guidance)
+        return self._made(prior or self.priors[0], guidance)
 
     @property
     def serves_any_prior(self) -> bool:
@@ -137,12 +144,12 @@ def _statistics(tensors: dict[str, Tensor]) -> Statistics:
     return Statistics(mean, power)
 
 
-@lru_cache(maxsize=64)
-def _denoiser(checkpoint: Checkpoint, prior: Prior, guidance: float) -> nn.Module:
+def _denoiser(
+    network: nn.Module, statistics: Statistics, schedule: Schedule, prior: Prior, guidance: float
+) -> nn.Module:
     from mldemo.diffusion.denoiser import Denoiser
 
-    parts = checkpoint.network, prior, checkpoint.statistics, checkpoint.schedule
-    return Denoiser(*parts, guidance).eval()
+    return Denoiser(network, prior, statistics, schedule, guidance).eval()
 
 
 @lru_cache(maxsize=4)
