@@ -185,3 +185,16 @@ def test_a_race_that_skipped_marks_or_was_never_passed_has_its_facts(tmp_path: P
     found = race_facts(path)
     assert (found["raceCoarse"], found["raceFine"]) == ("20.0 %", "50.0 %")
     assert found["racePassed"] == NO_RACE["racePassed"]
+
+
+def test_an_unfinished_record_leaves_words(tmp_path: Path) -> None:
+    """`study run` rewrites a record cell by cell; meanwhile the page starts all the same."""
+    from mldemo.ui.tabs.learn.learn import NO_RECORD, recorded_facts
+
+    begun = tmp_path / "begun.json"
+    begun.write_text(json.dumps({"inputs": {}, "cells": {}}))
+    whole, words = recorded_facts(), recorded_facts(begun, tmp_path / "none.json")
+    assert words == NO_RECORD and words.keys() == whole.keys()
+    assert all(float(whole[name]) > 0 for name in whole)
+    mixed = recorded_facts(multilevel=begun)
+    assert mixed == whole | {"cost": NO_RECORD["cost"]}

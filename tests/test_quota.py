@@ -48,11 +48,14 @@ class Lender:
 def source(device: str) -> Callable[[Any], Iterator[Any]]:
     """Three records of a device; it refuses too many steps."""
 
+    def computed() -> Iterator[Any]:
+        for step in range(3):
+            yield {"kind": "frame", "device": device, "step": step}, {"x": np.ones(2)}
+
     def records(query: Any) -> Iterator[Any]:
         if int(query["steps"]) > 100:
             raise ValueError("steps must be at most 100, got " + query["steps"])
-        for step in range(3):
-            yield {"kind": "frame", "device": device, "step": step}, {"x": np.ones(2)}
+        return computed()
 
     return records
 
@@ -97,15 +100,24 @@ def test_a_gpu_that_is_taken_away_ends_the_run() -> None:
 
 
 @pytest.mark.parametrize("quota", [1, 1000])
-def test_a_bad_request_keeps_its_words(quota: float) -> None:
-    """Whoever refuses it, here or there."""
-    try:
-        (answer,) = run(Lender(quota), steps="101")
-        words = answer["text"]
-        assert answer["kind"] == "error"
-    except ValueError as error:
-        words = str(error)
-    assert words == "steps must be at most 100, got 101"
+def test_a_bad_request_borrows_nothing(quota: float) -> None:
+    """It is refused with its words before its first record is asked for."""
+    lender = Lender(quota)
+    records = on_borrowed(lender.GPU, source("cuda"), source("cpu"))
+    with pytest.raises(ValueError, match="steps must be at most 100, got 101"):
+        records(QUERY | {"steps": "101"})
+    assert lender.asked == []
+
+
+def test_what_fails_there_keeps_its_words() -> None:
+    """On the lent GPU alone, where the query was in order."""
+
+    def failing(query: Any) -> Iterator[Any]:
+        raise ValueError("as told")
+        yield
+
+    (((answer, _),)) = list(on_borrowed(Lender().GPU, failing, source("cpu"))(QUERY))
+    assert answer == {"kind": "error", "text": "as told"}
 
 
 def test_only_a_zero_gpu_space_lends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,8 +154,6 @@ def noise(trace: float | None, folder: Path, out: Path, **values: Any) -> None:
     q = pipeline.default_statistics(folder).prior(request.prior)
     q = replace(q, **request.shape)
     if trace is not None:
-        if not math.isfinite(trace):
-            raise ValueError(f"--trace must be finite, got {trace}")
         q = replace(q, **{"trace": trace})
     chunks = [range(i, min(i + CHUNK, count)) for i in range(0, count, CHUNK)]
     images.write_fields(out, [q.draw(seed, chunk, resolution) for chunk in chunks])

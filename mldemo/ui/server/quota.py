@@ -50,7 +50,7 @@ def on_borrowed(gpu: Decorator, there: Source, here: Source) -> Source:
 
     lent = gpu(duration=seconds_for)(run)
 
-    def records(query: Any) -> Iterator[Record]:
+    def either(query: Any, computed: Iterator[Record]) -> Iterator[Record]:
         begun = False
         try:
             for record in lent(dict(query)):
@@ -59,6 +59,9 @@ def on_borrowed(gpu: Decorator, there: Source, here: Source) -> Source:
         except gr.Error as error:
             if begun:
                 raise ValueError(f"the GPU was taken away: {sentence(error)}") from None
-            yield from here(query)
+            yield from computed
+
+    def records(query: Any) -> Iterator[Record]:
+        return either(query, here(query))  # `here` checks the query before anything is lent
 
     return records

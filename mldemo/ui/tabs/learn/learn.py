@@ -6,6 +6,7 @@ tab has: the Lipschitz constants of the exact denoiser of two functions, on each
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ FINE, COARSE = 64, 7  # the level and the last frequency of the lesson on coarse
 SURVIVES, DROWNED, LEVEL = 0.2, 0.9, 32  # of the lesson "Which digit comes back"
 COMPARED_TIME = 0.2  # of the lesson on linear denoisers
 COSTS = "CPU seconds of a step"  # a cell of the study of coarse to fine
+NO_RECORD = {"full": "smaller", "filter": "larger", "network": "the smallest", "cost": "a few"}
 NO_BUNDLE = {
     "share": "most",
     "above": "some length",
@@ -78,13 +80,7 @@ def program_of(s: float, a: float) -> str:
 
 def facts(place: Place) -> dict[str, str]:
     """Values of the placeholders in the texts, from statistics, records and the recorded race."""
-    found = {"compareTime": f"{COMPARED_TIME:g}"} | race_facts()
-    compared = values(read_record(Linear().record_path))[f"16, t = {COMPARED_TIME:g}"]
-    for name in ("filter", "full covariance", "network"):
-        mean = sum(compared[name]) / len(compared[name])
-        found[name.split()[0]] = f"{mean:.2g}"
-    step = values(read_record(Multilevel().record_path))[COSTS]
-    found["cost"] = f"{step[str(FINE)] / step['16']:.1f}"
+    found = {"compareTime": f"{COMPARED_TIME:g}"} | race_facts() | recorded_facts()
     try:
         statistics = default_statistics(place.folder)
     except ValueError:  # no bundle: the texts do without these figures
@@ -99,6 +95,21 @@ def facts(place: Place) -> dict[str, str]:
         "fourth": f"{snr[4]:.1f}",
         "drowned": f"{signal_to_noise(statistics, DROWNED).max():.1g}",
     }
+
+
+def recorded_facts(linear: Path | None = None, multilevel: Path | None = None) -> dict[str, str]:
+    """Errors of three denoisers and costs of a step, from records; words where one is missing."""
+    found = dict(NO_RECORD)
+    with suppress(ValueError, KeyError):
+        record = read_record(linear or Linear().record_path)
+        compared = values(record)[f"16, t = {COMPARED_TIME:g}"]
+        for name in ("filter", "full covariance", "network"):
+            mean = sum(compared[name]) / len(compared[name])
+            found[name.split()[0]] = f"{mean:.2g}"
+    with suppress(ValueError, KeyError):
+        step = values(read_record(multilevel or Multilevel().record_path))[COSTS]
+        found["cost"] = f"{step[str(FINE)] / step['16']:.1f}"
+    return found
 
 
 def signal_to_noise(statistics: Statistics, time: float) -> Tensor:
