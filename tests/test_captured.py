@@ -100,14 +100,51 @@ def test_seconds_count_the_time_between_captured_steps(
     assert again.seconds == 25
 
 
-def test_a_captured_step_waits_for_nothing(fields: Tensor, tiny_plan: dict) -> None:
-    """On `meta`, which has no values: after the first step only what numpy draws crosses over."""
-    run = CapturedTraining(Plan(**tiny_plan), fields, "cpu")
+def on_meta(fields: Tensor, tiny_plan: dict, monkeypatch: pytest.MonkeyPatch) -> CapturedTraining:
+    """A training whose tensors have no values: reading one raises."""
+
+    class OfTheHost(torch.Generator):  # `meta` has none
+        def __new__(cls, _: torch.device) -> torch.Generator:
+            return super().__new__(cls)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "Generator", OfTheHost)
+        return CapturedTraining(Plan(**tiny_plan), fields, "meta")
+
+
+def test_a_captured_step_waits_for_nothing(
+    fields: Tensor, tiny_plan: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first step nothing is read from the device and nothing of the host is used."""
+    run = on_meta(fields, tiny_plan, monkeypatch)
     draws, _ = run._captured(8)
     run._compute(draws, 8)
     with Crossings() as crossings:
         run._compute(draws, 8)
     assert not crossings.found
+
+
+@pytest.mark.parametrize("fault", ["reads", "brings"])
+def test_a_step_that_waits_is_noticed(
+    fields: Tensor, tiny_plan: dict, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """A loss that is read, and one that a constant of the host is added to."""
+    run = on_meta(fields, tiny_plan, monkeypatch)
+    objective = run._objective
+
+    def faulty(*inputs: Tensor) -> Tensor:
+        loss = objective(*inputs)
+        return loss * loss.item() if fault == "reads" else loss + torch.zeros(1).to("meta").sum()
+
+    monkeypatch.setattr(run, "_objective", faulty)
+    draws, _ = run._captured(8)
+    if fault == "reads":
+        with pytest.raises(RuntimeError, match="meta"):
+            run._compute(draws, 8)
+        return
+    with Crossings() as crossings:
+        run._compute(draws, 8)
+    assert crossings.found
 
 
 @each_device

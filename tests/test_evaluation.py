@@ -1,4 +1,4 @@
-"""Evaluation: floors, like with like, records that are kept, the table, the manifest."""
+"""Evaluation: floors, like with like, records that are kept, the manifest."""
 
 import hashlib
 import json
@@ -20,11 +20,10 @@ from mldemo.metrics import zoo
 from mldemo.metrics.classifier import Fit
 from mldemo.metrics.evaluation import Reference, common_level
 from mldemo.metrics.settings import Settings
-from mldemo.metrics.table import table
 from mldemo.pipeline import prepare
+from mldemo.request import Request
 from mldemo.space.spectral import multiplicity, resample, to_modes
-from mldemo.store.manifest import BUNDLE, read_manifest
-from mldemo.studies.evaluated import ROWS as SHIPPED
+from mldemo.store.manifest import read_manifest
 
 QUICK = {"steps": 2, "count": 60}
 
@@ -237,7 +236,7 @@ def test_records_are_kept_while_they_are_current(
     other = [json.loads(line) for line in text.splitlines()]
     assert len(json.loads(out.read_text())["evaluations"]) == 6
     for before, now in zip(first, other, strict=True):
-        assert (before["sampler"], now["sampler"]) == ("dpmpp2m", "heun")
+        assert (before["sampler"], now["sampler"]) == (Request.sampler, "heun")
         assert before["metrics"] != now["metrics"]
 
     path, manifest = folder / "tiny.safetensors", read_manifest(folder)
@@ -288,39 +287,6 @@ def test_kept_records_are_shown_without_data(
     assert run(*words)[0] == 2
 
 
-def _row(name: str, resolution: int, fid: float, count: int = 2000, **more: object) -> dict:
-    names = ("fid", "fid_second", "precision", "recall", "vendi_features", "energy_distance")
-    row = {"checkpoint": name, "prior": "bessel", "data": "d", "part": "test", "test": 5000}
-    row |= {"resolution": resolution, "count": count, "steps": 20, "sampler": "dpmpp2m"}
-    row |= {"guidance": 1.0, "levels": [[16, 10], [32, 10]], "features": "own", "draws": 5}
-    row |= {"metrics": dict.fromkeys(names, 0.25) | {"fid": fid}, "nearest": {"ratio": 1.02}}
-    row |= {"floor": dict.fromkeys(names, 1.5), "floor_sd": dict.fromkeys(names, 0.12)}
-    return row | more
-
-
-def test_the_table() -> None:
-    rows = [_row("a", 16, 9.9), _row("a", 16, 2.04), _row("a", 64, 3.96), _row("b", 32, 7.0)]
-    rows += [_row("b", 128, 5.0, 1000, guidance=1.25)]
-    lines = table(rows).splitlines()
-    assert lines[0].startswith("FID against 5,000 test images of d; dpmpp2m, 20 steps.")
-    assert lines[2:8] == [
-        "| checkpoint | prior | guidance | 16² (2,000) | 32² (2,000) | 64² (2,000) "
-        "| 128² (1,000) |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        "| floor: unseen images |  |  | 1.5 ± 0.1 | 1.5 ± 0.1 | 1.5 ± 0.1 | 1.5 ± 0.1 |",
-        "| `a` | bessel | 1 | 2.0 |  | *4.0* |  |",
-        "| `b` | bessel | 1 |  | 7.0 |  |  |",
-        "| `b` | bessel | 1.25 |  |  |  | *5.0* |",
-    ]
-    assert lines[11] == (
-        "| `a` | bessel | 1 | 16² | 2.0 | 1.5 ± 0.1 | 0.2 | 1.5 ± 0.1 | 0.25 | 1.50 ± 0.12 "
-        "| 0.25 | 1.50 ± 0.12 | 0.2 | 1.5 ± 0.1 | 1.02 |"
-    )
-    other = table([_row("m", 16, 9.0, features="fixed map of other data")]).splitlines()
-    assert other[0].startswith("Energy distance against 5,000")
-    assert other[5] == "| `m` | bessel | 1 | 0.2500 |"
-
-
 def test_figures_enter_the_manifest_and_nothing_else_changes(
     run, bundle: Path, strokes_folder: Path, tmp_path: Path
 ) -> None:
@@ -332,13 +298,18 @@ def test_figures_enter_the_manifest_and_nothing_else_changes(
     rows, after = [json.loads(line) for line in text.splitlines()], read_manifest(folder)
     written = after["files"]["tiny"].pop("metrics").pop("bessel")
     assert after == before
-    assert written.keys() == {"resolution 8, guidance 1.25", "resolution 16, guidance 1.25"}
-    figures, row = written["resolution 16, guidance 1.25"], rows[1]
+    assert written.keys() == {f"resolution {n}, guidance 1.25, 2 steps of adams" for n in (8, 16)}
+    figures, row = written["resolution 16, guidance 1.25, 2 steps of adams"], rows[1]
     assert figures["fid"] == pytest.approx(row["metrics"]["fid"], rel=1e-3)
     assert figures["fid_floor"] == pytest.approx(row["floor"]["fid"], rel=1e-3)
     assert figures["fid_second_floor_sd"] == pytest.approx(row["floor_sd"]["fid_second"], rel=1e-3)
     assert figures["nearest_ratio"] == pytest.approx(row["nearest"]["ratio"], rel=1e-3)
-    assert figures["count"] == 40
+    assert figures["count"] == 40 and "precision" in figures
+    zoo.write_metrics(folder, [rows[1] | {"features": "fixed map of other data"}])
+    again = read_manifest(folder)["files"]["tiny"]["metrics"]["bessel"]
+    shown = again["resolution 16, guidance 1.25, 2 steps of adams"]
+    assert "fid" not in shown and "recall" not in shown
+    assert shown["energy_distance_floor"] == figures["energy_distance_floor"]
     rows[0]["sha256"] = "0" * 64
     with pytest.raises(ValueError, match="record of tiny is of another file"):
         zoo.write_metrics(folder, rows)
@@ -370,30 +341,3 @@ def test_bad_options_get_one_sentence(
     code, text, said = run(*words, "--data", strokes_folder, "--checkpoints", bundle)
     assert code == 2 and not text
     assert sentence in said and said.count("\n") == 1
-
-
-def test_two_processes_add_to_one_file(tmp_path: Path) -> None:
-    """Each keeps what the other has added since it was opened."""
-    rows = json.loads(SHIPPED.read_text("utf-8"))["evaluations"][:3]
-    path = tmp_path / "records.json"
-    first, second = zoo.Records(path), zoo.Records(path)
-    for records, row in ((first, rows[0]), (second, rows[1]), (first, rows[2])):
-        records.add(row)
-    assert zoo.Records(path).rows == rows
-
-
-@pytest.mark.parametrize("lost", ["sha256", "resolution", "metrics"])
-def test_a_record_without_a_part_is_refused(tmp_path: Path, lost: str) -> None:
-    rows = json.loads(SHIPPED.read_text("utf-8"))["evaluations"][:2]
-    del rows[1][lost]
-    path = tmp_path / "records.json"
-    path.write_text(json.dumps({"evaluations": rows}))
-    with pytest.raises(ValueError, match=f"holds no evaluations: .*{lost}"):
-        zoo.Records(path)
-
-
-def test_a_file_that_holds_no_records_is_not_overwritten(tmp_path: Path) -> None:
-    path = tmp_path / "manifest.json"
-    shutil.copy(BUNDLE / "manifest.json", path)
-    with pytest.raises(ValueError, match=r"manifest\.json holds no evaluations"):
-        zoo.Records(path)

@@ -1,6 +1,7 @@
 """Two sizes of one network: which stands beside which, what is the default where, the control."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from mldemo.request import Request
 from mldemo.space.priors import Bessel, Laplacian
 from mldemo.store.checkpoints import save_checkpoint
 from mldemo.store.family import counterparts, suited
+from mldemo.store.files import FileError
 from mldemo.store.manifest import CheckpointError, manifest_update, read_manifest
 from mldemo.ui.place import Place
 from mldemo.ui.tabs.watch import watch
@@ -90,6 +92,29 @@ def test_the_device_decides_whichever_is_the_folders_default(sizes: Path) -> Non
     finally:
         _default(sizes, "small-32")
     assert [suited(name, CPU, sizes) for name in ALONE] == list(ALONE)
+
+
+def test_a_manifest_may_name_the_pair(sizes: Path, tmp_path: Path) -> None:
+    """In place of the equal levels; not with a network of another size, or a file it lacks."""
+    folder, pair = (
+        shutil.copytree(sizes, tmp_path / "own"),
+        {"light": "small-32", "large": "big-16"},
+    )
+
+    def named(**pair: str) -> None:
+        with manifest_update(folder) as manifest:
+            manifest["sizes"] = pair
+
+    named(**pair)
+    assert counterparts("small-32", folder) == counterparts("big-16", folder) == pair
+    assert default_checkpoint("bessel", GPU, folder) == "big-16"
+    assert default_checkpoint("bessel", CPU, folder) == "small-32"
+    assert counterparts("big-32", folder) == PAIR
+    named(light="small-32", large="small-16")
+    with pytest.raises(CheckpointError, match="calls small-16 large, which it is not"):
+        counterparts("small-32", folder)
+    with pytest.raises(FileError, match="it has no file 'nobody'"):
+        named(large="nobody")
 
 
 def test_the_command_line_takes_the_same(sizes: Path, tmp_path: Path) -> None:

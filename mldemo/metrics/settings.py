@@ -16,7 +16,7 @@ class Settings:
     prior: str = "bessel"
     steps: int = 20
     count: int = 2000
-    sampler: str = "dpmpp2m"  # of all published figures, which are compared with one another
+    sampler: str = Request.sampler
     seed: int = 0
     guidance: float = GUIDANCE
 

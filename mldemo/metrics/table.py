@@ -8,56 +8,78 @@ Column = tuple[int, int]  # resolution, count
 
 
 def table(rows: list[Record]) -> str:
-    """Per data set the protocol, a summary and details; of rows with equal settings, the last.
-
-    The summary has a row per checkpoint, prior and guidance and a column per level, in italics
-    where the checkpoint was never trained, and the floor as a row of its own. It shows the FID
-    where the classifiers are the data set's own, else the energy distance.
-    """
+    """Per data set the protocol, a summary and details; of rows with equal settings, the last."""
     if not rows:
         return "no records"
-    unique = {(*_line(row), row["data"], row["part"], _column(row)): row for row in rows}
+    unique = {
+        (*_line(row), row["guidance"], row["data"], row["part"], _column(row)): row for row in rows
+    }
     sets: dict[tuple[str, str], list[Record]] = {}
     for row in unique.values():
         sets.setdefault((row["data"], row["part"]), []).append(row)
-    return "\n\n".join(part for group in sets.values() for part in _data_set(group))
+    parts = ((_protocol(group), summary(group), _details(group)) for group in sets.values())
+    return "\n\n".join(part for group in parts for part in group)
 
 
-def _line(row: Record) -> tuple[str, str, str, int, str]:
+def summary(rows: list[Record]) -> str:
+    """The rows of one data set as a table, each checkpoint named once.
+
+    It has a row per checkpoint and prior, a column per level with a value for each guidance, in
+    italics where the checkpoint was never trained, and the floor as a row of its own. It shows the
+    FID where the classifiers are the data set's own, else the energy distance.
+    """
+    key, digits = _metric(rows)
+    columns, weights = sorted({_column(row) for row in rows}), _weights(rows)
+    lines: dict[tuple[str, str, int, str], dict[Column, dict[float, Record]]] = {}
+    for row in rows:
+        place = lines.setdefault(_line(row), {}).setdefault(_column(row), {})
+        place[row["guidance"]] = row
+
+    def cell(found: dict[float, Record]) -> str:
+        if not found:
+            return ""
+        texts = (f"{found[g]['metrics'][key]:.{digits}f}" if g in found else "–" for g in weights)
+        text, row = " / ".join(texts), next(iter(found.values()))
+        trained = row["resolution"] in [level for level, _ in row["levels"]]
+        return text if trained else f"*{text}*"
+
+    floors = {_column(row): _spread(row, key, digits) for row in rows}
+    cells, last = [["floor: unseen images", "", *(floors[c] for c in columns)]], ""
+    for (checkpoint, prior, *_), found in lines.items():
+        name, last = "" if checkpoint == last else f"`{checkpoint}`", checkpoint
+        cells.append([name, prior, *(cell(found.get(c, {})) for c in columns)])
+    titles = ["checkpoint", "prior", *(f"{n}² ({count:,})" for n, count in columns)]
+    return _markdown(titles, cells)
+
+
+def _line(row: Record) -> tuple[str, str, int, str]:
     """The settings that identify a row of the summary."""
-    guidance = f"{row['guidance']:g}"
-    return (row["checkpoint"], row["prior"], guidance, row["steps"], row["sampler"])
+    return (row["checkpoint"], row["prior"], row["steps"], row["sampler"])
 
 
 def _column(row: Record) -> Column:
     return row["resolution"], row["count"]
 
 
-def _data_set(rows: list[Record]) -> list[str]:
-    first = rows[0]
-    own = first["features"] == "own"
-    key, what = ("fid", "FID") if own else ("energy_distance", "Energy distance")
-    digits = 1 if own else 4
-    columns = sorted({_column(row) for row in rows})
+def _weights(rows: list[Record]) -> list[float]:
+    return sorted({float(row["guidance"]) for row in rows})
+
+
+def _metric(rows: list[Record]) -> tuple[str, int]:
+    """What a summary shows, and with how many digits."""
+    return ("fid", 1) if rows[0]["features"] == "own" else ("energy_distance", 4)
+
+
+def _protocol(rows: list[Record]) -> str:
+    first, what = rows[0], {"fid": "FID", "energy_distance": "Energy distance"}[_metric(rows)[0]]
     calls = sorted({(row["sampler"], row["steps"]) for row in rows})
-    protocol = (
+    return (
         f"{what} against {first['test']:,} {first['part']} images of {first['data']}; "
-        f"{', '.join(f'{sampler}, {steps} steps' for sampler, steps in calls)}. Floor: mean ± "
+        f"{', '.join(f'{sampler}, {steps} steps' for sampler, steps in calls)}; "
+        f"guidance {' / '.join(f'{g:g}' for g in _weights(rows))}. Floor: mean ± "
         f"standard deviation over {first['draws']} class-matched draws of as many unseen images. "
         "In italics: never trained there."
     )
-    floors = {_column(row): _spread(row, key, digits) for row in rows}
-    lines: dict[tuple[str, ...], dict[Column, str]] = {}
-    for row in rows:
-        checkpoint, prior, guidance, *_ = _line(row)
-        text = f"{row['metrics'][key]:.{digits}f}"
-        trained = row["resolution"] in [level for level, _ in row["levels"]]
-        place = lines.setdefault((f"`{checkpoint}`", prior, guidance), {})
-        place[_column(row)] = text if trained else f"*{text}*"
-    titles = ["checkpoint", "prior", "guidance", *(f"{n}² ({count:,})" for n, count in columns)]
-    floor = ["floor: unseen images", "", "", *(floors[c] for c in columns)]
-    cells = [[*line, *(found.get(c, "") for c in columns)] for line, found in lines.items()]
-    return [protocol, _markdown(titles, [floor, *cells]), _details(rows)]
 
 
 def _spread(row: Record, key: str, digits: int) -> str:

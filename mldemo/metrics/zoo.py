@@ -27,12 +27,12 @@ from mldemo.store.manifest import (
 CHUNK = 50  # images computed at once; a sample does not depend on it
 WRITE_SECONDS = 60.0  # for which another process may hold the file
 KINDS: dict[str, Any] = {  # what every record has
-    **dict.fromkeys(("checkpoint", "sha256", "prior", "data", "part"), str),
+    **dict.fromkeys(("checkpoint", "sha256", "prior", "data", "part", "features"), str),
     **{"resolution": int, "count": int, "guidance": int | float},
     **dict.fromkeys(("metrics", "floor", "floor_sd", "nearest"), dict),
 }
 Record = dict[str, Any]
-MANIFEST = ("fid", "fid_second", "energy_distance", "precision", "recall")  # metrics in it
+MANIFEST = ("energy_distance", "fid", "fid_second", "precision", "recall")  # metrics in it
 
 
 def identity(
@@ -134,18 +134,21 @@ def priors_of(checkpoint: str, folder: Path = BUNDLE) -> list[str]:
 def write_metrics(folder: Path, rows: list[Record]) -> None:
     """Enter the headline figures of records into the manifest, atomically.
 
-    A record of another file than the manifest's raises `ValueError`.
+    Without classifiers of its own data a record gives the energy distance alone. A record of
+    another file than the manifest's raises `ValueError`.
     """
     with manifest_update(folder) as manifest:
         for row in rows:
             entry = manifest["files"].get(row["checkpoint"], {})
             if entry.get("sha256") != row["sha256"]:
                 raise ValueError(f"the record of {row['checkpoint']} is of another file")
-            shown = {name: row["metrics"][name] for name in MANIFEST}
-            for name in MANIFEST[:3]:
+            headline = MANIFEST if row["features"] == "own" else MANIFEST[:1]
+            shown = {name: row["metrics"][name] for name in headline}
+            for name in headline[:3]:
                 shown |= {f"{name}_{kind}": row[kind][name] for kind in ("floor", "floor_sd")}
             shown |= {"nearest_ratio": row["nearest"]["ratio"]}
-            shown |= {k: row[k] for k in ("count", "steps")}
+            shown |= {"count": row["count"]}
             rounded = {k: float(f"{v:.4g}") for k, v in shown.items()}
             levels = entry.setdefault("metrics", {}).setdefault(row["prior"], {})
-            levels[f"resolution {row['resolution']}, guidance {row['guidance']:g}"] = rounded
+            place = f"resolution {row['resolution']}, guidance {row['guidance']:g}"
+            levels[f"{place}, {row['steps']} steps of {row['sampler']}"] = rounded

@@ -5,7 +5,13 @@ from pathlib import Path
 import torch
 
 from mldemo.networks.sizes import size_of
-from mldemo.store.manifest import BUNDLE, checkpoint_names, prior_names, read_manifest
+from mldemo.store.manifest import (
+    BUNDLE,
+    CheckpointError,
+    checkpoint_names,
+    prior_names,
+    read_manifest,
+)
 
 
 def counterparts(name: str, folder: Path = BUNDLE) -> dict[str, str]:
@@ -13,9 +19,16 @@ def counterparts(name: str, folder: Path = BUNDLE) -> dict[str, str]:
 
     They include the checkpoint itself. Data, priors and levels of training are the same, numbers
     of steps may differ. Of several in one size it is the first. Empty for a network of neither
-    size.
+    size. A manifest may name another pair under "sizes", for instance where the large network is
+    not at its best after the finest level.
     """
-    files = read_manifest(folder)["files"]
+    manifest = read_manifest(folder)
+    files, pair = manifest["files"], manifest.get("sizes", {})
+    if name in pair.values():
+        for size, other in pair.items():
+            if size_of(files[other].get("network", {})) != size:
+                raise CheckpointError(f"the manifest calls {other} {size}, which it is not")
+        return dict(pair)
 
     def trained(other: str) -> tuple[object, ...]:
         entry = files[other]

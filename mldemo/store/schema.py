@@ -33,6 +33,10 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 200
 
 
+def _names(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_text, value.values()))
+
+
 def _named(key: str) -> Callable[[Any], bool]:
     return lambda v: isinstance(v, dict) and _text(v.get(key))
 
@@ -66,6 +70,7 @@ VARIATIONS = Value("a whole number from 0 to 10000", _whole(0, 10_000), needed=F
 MANIFEST = {
     "files": Value("an object", lambda v: isinstance(v, dict)),
     "default": Value("the name of a file, or null", lambda v: v is None or _text(v)),
+    "sizes": Value("names of files by size", _names, needed=False),
 }
 FILE = {
     "kind": Value("a text", _text),
@@ -116,8 +121,9 @@ def check_manifest(manifest: Any, source: object) -> None:
         check(entry, FILE, source, place)
         if entry["kind"] == "checkpoint":
             check(entry, CHECKPOINT_FILE, source, place)
-    if manifest["default"] not in [None, *manifest["files"]]:
-        raise FileError(f"{source} is damaged: it has no file {_short(manifest['default'])}")
+    for name in (manifest["default"], *manifest.get("sizes", {}).values()):
+        if name not in [None, *manifest["files"]]:
+            raise FileError(f"{source} is damaged: it has no file {_short(name)}")
 
 
 def _short(value: Any) -> str:

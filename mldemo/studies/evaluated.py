@@ -4,10 +4,12 @@
 `evaluation.json`. A row belongs to the file with its sha256; rows of other files are not shown.
 """
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mldemo.data.sets import Mnist
+from mldemo.metrics.settings import Settings
 from mldemo.metrics.zoo import Records
 from mldemo.request import GUIDANCE
 from mldemo.store.manifest import BUNDLE, read_manifest
@@ -24,6 +26,7 @@ METRICS = {
     "recall": "recall",
     "Vendi": "vendi_features",
 }
+ALIKE = ("steps", "sampler", "seed")  # the same in all rows
 HOW = {1.0: " (as trained)", GUIDANCE: " (the default)"}
 Record = dict[str, Any]
 
@@ -52,7 +55,9 @@ class Evaluated:
             found = Records(ROWS).of_files(self.folder)
         except ValueError:  # no bundle, or no file
             return None
-        rows = [row for row in found if (row["data"], row["part"]) == (Mnist.name, "test")]
+        usual = {"data": Mnist.name, "part": "test"}
+        usual |= {f.name: f.default for f in fields(Settings) if f.name in ALIKE}
+        rows = [row for row in found if usual.items() <= row.items()]
         if not rows:
             return None
         dates = [row["date"] for row in rows if "date" in row]

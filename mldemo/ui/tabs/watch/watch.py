@@ -32,7 +32,7 @@ def names(place: Place) -> list[str]:
 
 def checkpoint_field(place: Place) -> Choice:
     """The checkpoint, labelled with the levels that it was trained on."""
-    options: list[tuple[str, str]] = [("the finest for this prior", AUTO)]
+    options: list[tuple[str, str]] = [("the usual one for this prior", AUTO)]
     for name in names(place):
         entry = manifest_entry(name, place.folder)
         levels = [str(resolution) for resolution, _ in entry["levels"]]
