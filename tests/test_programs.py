@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from mldemo.cli.sampling import noise, sample
-from mldemo.pipeline import prepare
+from mldemo.pipeline import default_statistics, prepare
 from mldemo.request import Request
 from mldemo.store.manifest import BUNDLE
 from mldemo.ui.app import TABS
@@ -29,9 +29,9 @@ QUERIES = [
 ]
 
 
-def head_of(tab: str, query: dict[str, str]) -> dict:
-    made = next(t for t in (make(PLACE) for make in TABS) if t.id == tab)
-    return next(iter(source_of(made, PLACE)(query)))[0]
+def head_of(tab: str, query: dict[str, str], place: Place = PLACE) -> dict:
+    made = next(t for t in (make(place) for make in TABS) if t.id == tab)
+    return next(iter(source_of(made, place)(query)))[0]
 
 
 @pytest.mark.parametrize(("tab", "query"), QUERIES)
@@ -49,6 +49,36 @@ def test_every_tab_s_program_runs_and_writes_a_picture(
     assert python.startswith(INSTALL)
     (picture,) = pictures
     assert picture.std() > 10
+
+
+@pytest.mark.parametrize(("tab", "query"), [q for q in QUERIES if q[0] not in ("learn", "priors")])
+def test_programs_name_the_page_s_own_folder(
+    tab: str, query: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And read it: without the folder they fail, with it they run."""
+    folder = tmp_path / "a folder's name"
+    folder.symlink_to(BUNDLE)
+    head = head_of(tab, query, Place(torch.device("cpu"), folder))
+    if "sample" in (head["command"] or ""):
+        words = shlex.split(head["command"])
+        assert words[words.index("--checkpoints") + 1] == str(folder)
+    monkeypatch.chdir(tmp_path)
+    folder.rename(tmp_path / "away")
+    default_statistics.cache_clear()
+    with pytest.raises(ValueError, match=r"holds no manifest\.json"):
+        exec(head["python"], {})
+    (tmp_path / "away").rename(folder)
+    exec(head["python"], {})
+
+
+def test_commands_for_noise_name_the_page_s_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "own").symlink_to(BUNDLE)
+    place = Place(torch.device("cpu"), tmp_path / "own")
+    lines = head_of("priors", {"priors": "laplacian.bessel", "n": "16"}, place)["command"]
+    assert [line.split()[-2:] for line in lines.splitlines()] == [
+        ["--checkpoints", str(tmp_path / "own")]
+    ] * 2
+    assert "--checkpoints" not in head_of("priors", {"priors": "laplacian.bessel"})["command"]
 
 
 def test_the_program_of_a_record_draws_its_figure(
@@ -90,9 +120,11 @@ def test_command_and_program_make_the_same_request(request_: Request) -> None:
     run = prepare(request_)
     scope: dict = {}
     exec(
-        next(x for x in run_program(run).splitlines() if x.startswith("request")), globals(), scope
+        next(x for x in run_program(run, BUNDLE).splitlines() if x.startswith("request")),
+        globals(),
+        scope,
     )
-    assert scope["request"] == request_of(run_command(run)) == pinned(run)
+    assert scope["request"] == request_of(run_command(run, BUNDLE)) == pinned(run)
     assert pinned(run).shape == request_.shape
     assert pinned(run).checkpoint == run.checkpoint
     assert (run.checkpoint is None) == (request_.score != "learned")

@@ -5,18 +5,22 @@ A tab gives the body of its program; the imports follow from the names that the 
 
 import ast
 import builtins
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 from mldemo.editing import Edit
 from mldemo.pipeline import Run
 from mldemo.request import Request
 from mldemo.space.covariance import Prior
+from mldemo.store.manifest import BUNDLE
 
 INSTALL = "# In a clone of mldemo, once: pip install .  (with torch, pillow and matplotlib)"
 OTHERS = {
     "Image": "from PIL import Image",
+    "Path": "from pathlib import Path",
     "np": "import numpy as np",
     "plt": "import matplotlib.pyplot as plt",
     "torch": "import torch",
@@ -53,28 +57,39 @@ def pinned(run: Run) -> Request:
     return replace(run.request, checkpoint=run.checkpoint)
 
 
-def preparing(run: Run, request: str = "request") -> str:
+def folder_argument(folder: Path) -> str:
+    """`, folder=Path(…)`, to be appended to a call; empty for the bundle, which is the default."""
+    return "" if folder == BUNDLE else f", folder=Path({str(folder.absolute())!r})"
+
+
+def folder_option(folder: Path) -> str:
+    """` --checkpoints …`, to be appended to a command; empty for the bundle."""
+    return "" if folder == BUNDLE else f" --checkpoints {shlex.quote(str(folder.absolute()))}"
+
+
+def preparing(run: Run, folder: Path, request: str = "request") -> str:
     """An expression that prepares `request`, itself an expression, on the run's device."""
     device = "" if run.device.type == "cpu" else f", device={run.device.type!r}"
-    return f"prepare({request}{device})"
+    return f"prepare({request}{device}{folder_argument(folder)})"
 
 
-def run_program(run: Run) -> str:
+def run_program(run: Run, folder: Path) -> str:
     """A program for `shown`, uint8 (steps + 1, count, N, N): x̂₀ at every step, as on the page."""
     return program(f"""\
 request = {pinned(run)!r}
-frames = list({preparing(run)}.frames())
+frames = list({preparing(run, folder)}.frames())
 shown = torch.stack([pixels(frame.x0[:, 0]) for frame in frames])  # x̂₀ at every step
 sheet(shown[-1]).save("digits.png")
 """)
 
 
-def run_command(run: Run, out: str = "digits.png") -> str:
+def run_command(run: Run, folder: Path, out: str = "digits.png") -> str:
     """The command line that computes the same pictures."""
-    return f"python -m mldemo sample {pinned(run).command_line} --out {out}".replace("  ", " ")
+    command = f"python -m mldemo sample {pinned(run).command_line} --out {out}".replace("  ", " ")
+    return command + folder_option(folder)
 
 
-def grid_program(runs: Sequence[Run]) -> str:
+def grid_program(runs: Sequence[Run], folder: Path) -> str:
     """A program for `shown[prior, N]`, uint8 (steps + 1, 1, N, N), and a picture, row by prior."""
     requests = "".join(f"    {pinned(run)!r},\n" for run in runs)
     return program(f"""\
@@ -82,7 +97,7 @@ requests = [
 {requests}]
 shown = {{}}
 for request in requests:
-    frames = {preparing(runs[0])}.frames()
+    frames = {preparing(runs[0], folder)}.frames()
     key = request.prior, request.resolution
     shown[key] = torch.stack([pixels(frame.x0[:, 0]) for frame in frames])
 last = [np.asarray(sheet(steps[-1], side=256)) for steps in shown.values()]
@@ -122,18 +137,18 @@ sheet(torch.cat(list(shown.values())), columns=4).save("priors.png")
     return program(body, [type(prior).__module__ for prior in priors])
 
 
-def draws_command(requests: Sequence[Request]) -> str:
+def draws_command(requests: Sequence[Request], folder: Path) -> str:
     """Command lines that draw the noise of each request, one per line."""
     lines = []
     for r in requests:
         options = {"prior": r.prior, "resolution": r.resolution, **r.shape}
         options |= {"count": r.count, "seed": r.seed, "out": f"{r.prior}.png"}
         words = (f"--{name} {value}" for name, value in options.items())
-        lines.append(" ".join(["python -m mldemo noise", *words]))
+        lines.append(" ".join(["python -m mldemo noise", *words]) + folder_option(folder))
     return "\n".join(lines)
 
 
-def edit_program(run: Run, clean: str, change: Edit, region: str) -> str:
+def edit_program(run: Run, folder: Path, clean: str, change: Edit, region: str) -> str:
     """A program for `shown`, as in `run_program`, of an edit.
 
     clean: an expression for the field to edit.
@@ -147,7 +162,7 @@ request = {pinned(run)!r}
 change = Edit(
     {change.kind!r}, time={change.time}, cutoff={change.cutoff}, method={change.method!r}{mask}
 )
-states = list(edit({preparing(run)}, clean, change))
+states = list(edit({preparing(run, folder)}, clean, change))
 shown = torch.stack([pixels(state.x0[:, 0].cpu()) for state in states])  # x̂₀ at every step
 sheet(shown[-1]).save("edited.png")
 """)
@@ -158,7 +173,8 @@ def picture_expression(text: str, resolution: int) -> str:
     return f"field_from_greys(picture_from_text({text!r}), {resolution})"
 
 
-def digit_expression(digit: int, resolution: int) -> str:
-    """An expression for the field of a generated digit of the bundle."""
+def digit_expression(digit: int, resolution: int, folder: Path) -> str:
+    """An expression for the field of a generated digit of the folder."""
     points = f'Request(score="empirical", resolution={resolution})'
-    return f"prepare({points}).denoise.fields[{digit}][None].float()"
+    run = f"prepare({points}{folder_argument(folder)})"
+    return f"{run}.denoise.fields[{digit}][None].float()"

@@ -85,8 +85,8 @@ def data_power(run: Run) -> Tensor:
     return run.data_power + radial_power(mean.double()).flatten()
 
 
-def heading(run: Run) -> dict[str, Any]:
-    """What stays the same during a run, as JSON types."""
+def heading(run: Run, folder: Path) -> dict[str, Any]:
+    """What stays the same during a run with checkpoints of a folder, as JSON types."""
     r = run.request
     coarse = {"until": r.coarse_until, "resolution": r.start_resolution, "change": run.change}
     return {
@@ -103,8 +103,8 @@ def heading(run: Run) -> dict[str, Any]:
         "steps": r.steps,
         "sampler": SAMPLERS[r.sampler].label,
         "seed": r.seed,
-        "command": run_command(run),
-        "python": run_program(run),
+        "command": run_command(run, folder),
+        "python": run_program(run, folder),
     }
 
 
@@ -134,15 +134,15 @@ def state_record(frame: Frame, track: int = 0, **more: float) -> Record:
     return frame_record(frame.step, arrays, readings, track)
 
 
-def head_record(run: Run, **more: Any) -> Record:
+def head_record(run: Run, folder: Path, **more: Any) -> Record:
     """The first record of a sampling run."""
     levels = {"alphas": run.alphas, "sigmas": run.sigmas}
-    return {"kind": "head", **heading(run), **levels, **more}, spectra(run)
+    return {"kind": "head", **heading(run, folder), **levels, **more}, spectra(run)
 
 
-def run_records(run: Run, **more: Any) -> Iterator[Record]:
+def run_records(run: Run, folder: Path = BUNDLE, **more: Any) -> Iterator[Record]:
     """The records of a whole run: its head, extended by `more`, its frames, the end."""
-    yield head_record(run, **more)
+    yield head_record(run, folder, **more)
     for frame in run.frames():
         yield state_record(frame)
     yield END
@@ -173,7 +173,7 @@ def record(
     device: torch.device | str = "cpu",
 ) -> Path:
     """Compute a request with the checkpoints of `folder` and write the run to `path`."""
-    return write_recording(run_records(prepare(request, device, folder)), Path(path))
+    return write_recording(run_records(prepare(request, device, folder), folder), Path(path))
 
 
 def read_records(path: Path) -> Iterator[Record]:

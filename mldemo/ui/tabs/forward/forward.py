@@ -79,12 +79,13 @@ def request_of(values: dict[str, Any]) -> Request:
     return request
 
 
-def program_of(run: Run, change: Edit, values: dict[str, Any]) -> str:
+def program_of(run: Run, folder: Path, change: Edit, values: dict[str, Any]) -> str:
     """Python that computes the same pixels."""
     n = run.request.resolution
     picture = values["picture"]
-    given = picture_expression(picture, n) if picture else digit_expression(values["digit"], n)
-    return edit_program(run, given, change, values["region"])
+    digit = digit_expression(values["digit"], n, folder)
+    given = picture_expression(picture, n) if picture else digit
+    return edit_program(run, folder, given, change, values["region"])
 
 
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
@@ -101,6 +102,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     total = len(upward) + request.steps
     yield head_record(
         run,
+        place.folder,
         steps=total,
         turn=len(upward),
         until=change.time,
@@ -108,7 +110,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
         kind_of_edit=change.kind,
         solver_steps=request.steps,
         keep=change.cutoff,
-        python=program_of(run, change, values),
+        python=program_of(run, place.folder, change, values),
         command=None,  # the command line has no pencil
         priors=list(noises),
     )

@@ -67,7 +67,8 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
             request_from({"prior": prior.name, **four, **shape})
             for prior, shape in zip(priors, shapes, strict=True)
             if prior.trace_class or not shape
-        ]
+        ],
+        place.folder,
     )
     yield head, {}
     for i, prior in enumerate(priors):

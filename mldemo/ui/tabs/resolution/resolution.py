@@ -49,9 +49,11 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     for request in requests(values, place):
         runs.append(place.prepare(request))
     levels = len(runs) // 2
-    python = grid_program(runs)
+    python = grid_program(runs, place.folder)
     for track, run in enumerate(runs):
-        yield head_record(run, track=track, tracks=len(runs), per_row=levels, python=python)
+        yield head_record(
+            run, place.folder, track=track, tracks=len(runs), per_row=levels, python=python
+        )
     streams, coarser = [run.frames() for run in runs], None
     for _ in range(runs[0].request.steps + 1):
         for track, stream in enumerate(streams):

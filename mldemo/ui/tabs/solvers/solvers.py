@@ -17,7 +17,7 @@ from mldemo.studies.solvers import (
 )
 from mldemo.studies.study import read_record, spread, values
 from mldemo.ui.fields import Choice
-from mldemo.ui.programs import curve_program
+from mldemo.ui.programs import curve_program, folder_argument
 from mldemo.ui.tab import Place, Tab
 from mldemo.ui.tabs.watch.watch import resolution_field, sampler_field
 from mldemo.ui.terms import TERMS
@@ -79,7 +79,8 @@ def described(sampler: Sampler) -> str:
 def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     """The W2 errors of one sampler, computed now: a frame per step count."""
     sampler, prior, n = values["sampler"], values["prior"], values["n"]
-    curve = f"list(gaussian_curve(bundled_gaussian({prior!r}, {n}), {sampler!r}))"
+    problem = f"bundled_gaussian({prior!r}, {n}{folder_argument(place.folder)})"
+    curve = f"list(gaussian_curve({problem}, {sampler!r}))"
     yield (
         {
             "kind": "head",

@@ -135,7 +135,7 @@ def source(values: dict[str, Any], place: Place) -> Iterator[Record]:
     trained = values.pop("trained", "")
     request = request_of(values)
     if not trained or request.score != "learned":
-        yield from run_records(place.prepare(request))
+        yield from run_records(place.prepare(request), place.folder)
         return
     folder, name = TRAINED.find(trained)
     run = prepare(replace(request, checkpoint=name), place.device, folder)
