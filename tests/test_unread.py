@@ -1,6 +1,8 @@
 """Results of API calls that nobody reads end, those of slow readers do not."""
 
 import asyncio
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,3 +57,35 @@ def test_results_wait_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_results_wait_less_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left(monkeypatch, kept=60, pressed=0.2, most=60) == {"slow"}
     assert left(monkeypatch, kept=60, pressed=0.2, most=100) == {"slow", "gone"}
+
+
+PROGRAM = """
+import time
+import httpx
+from mldemo.ui import build_app
+from mldemo.ui.server import unread
+
+unread.KEPT_SECONDS = 1.5
+demo = build_app()
+_, address, _ = demo.launch(prevent_thread_lock=True, server_name="127.0.0.1", quiet=True)
+values = {"prior": "bessel", "resolution": 16, "steps": 2, "score": "gaussian", "count": 1}
+call = f"{address}gradio_api/call/v2/frames"
+asked = [httpx.post(call, json=values).json()["event_id"] for _ in range(2)]
+
+def read(event):
+    return httpx.get(f"{address}gradio_api/call/frames/{event}", timeout=30).text
+
+first = read(asked[0])
+time.sleep(4)
+print(first.count("event: generating"), read(asked[1]).count("event: generating"))
+print(sum(m.qsize() for m in demo._queue.pending_messages_per_session.values()))
+demo.close()
+"""
+
+
+def test_the_page_drops_them() -> None:
+    """Through HTTP: what is read at once comes, what is asked for too late is gone."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.split()[-3:] == ["3", "0", "0"], done.stdout + done.stderr
