@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from mldemo.cli import cli
+from mldemo.studies.evaluated import Evaluated
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "mldemo").rglob("*.md"))]
@@ -33,6 +34,20 @@ def test_the_table_of_results_is_that_of_the_command() -> None:
     assert said.exit_code == 0
     parts = said.stdout.split("\n\n")
     assert block[1] == next(b for a, b in pairwise(parts) if "test images of mnist;" in a)
+    record = Evaluated().record()
+    assert record is not None
+    floors: dict[tuple[int, int], set[str]] = {}
+    fids: dict[tuple, dict[float, float]] = {}
+    for row in record["evaluations"]:
+        column = row["resolution"], row["count"]
+        spread = f"{row['floor']['fid']:.1f} ± {row['floor_sd']['fid']:.1f}"
+        floors.setdefault(column, set()).add(spread)
+        cell = row["checkpoint"], row["prior"], *column
+        fids.setdefault(cell, {})[row["guidance"]] = row["metrics"]["fid"]
+    assert all(len(found) == 1 for found in floors.values())
+    pairs = [found for found in fids.values() if len(found) == 2]
+    assert sum(found[1.25] >= found[1.0] for found in pairs) == 1
+    assert "FID falls below in all places but one" in " ".join(read(ROOT / "README.md").split())
 
 
 def test_where_images_go_wrong_is_that_of_the_record() -> None:

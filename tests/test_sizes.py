@@ -96,10 +96,8 @@ def test_the_device_decides_whichever_is_the_folders_default(sizes: Path) -> Non
 
 def test_a_manifest_may_name_the_pair(sizes: Path, tmp_path: Path) -> None:
     """In place of the equal levels; not with a network of another size, or a file it lacks."""
-    folder, pair = (
-        shutil.copytree(sizes, tmp_path / "own"),
-        {"light": "small-32", "large": "big-16"},
-    )
+    folder = shutil.copytree(sizes, tmp_path / "own")
+    pair = {"light": "small-32", "large": "big-16"}
 
     def named(**pair: str) -> None:
         with manifest_update(folder) as manifest:

@@ -54,6 +54,28 @@ def test_results_wait_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left(monkeypatch, kept=60) == {"slow", "gone"}
 
 
+def test_a_session_that_ends_meanwhile_does_not_end_the_watch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While the calls of one are ended, the others read to the end or leave."""
+    monkeypatch.setattr(unread, "KEPT_SECONDS", 0.1)
+
+    class Emptied(Queue):
+        async def clean_events(self, **_: Any) -> None:
+            self.pending_messages_per_session.pop("leaves", None)
+            if (rest := self.pending_messages_per_session.get("reads")) and rest.qsize():
+                rest.get_nowait()
+
+    async def work() -> None:
+        queue = Emptied(True, 1, 0.1, 16, gr.Blocks())
+        for session in ("gone", "reads", "leaves"):
+            queue.pending_messages_per_session[session] = asyncio.Queue()
+            queue.pending_messages_per_session[session].put_nowait(SimpleNamespace())
+        await dropped(queue, "nobody", 0.4)
+
+    asyncio.run(work())
+
+
 def test_many_results_wait_less_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left(monkeypatch, kept=60, pressed=0.2, most=60) == {"slow"}
     assert left(monkeypatch, kept=60, pressed=0.2, most=100) == {"slow", "gone"}

@@ -4,7 +4,6 @@
 `evaluation.json`. A row belongs to the file with its sha256; rows of other files are not shown.
 """
 
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,6 @@ METRICS = {
     "recall": "recall",
     "Vendi": "vendi_features",
 }
-ALIKE = ("steps", "sampler", "seed")  # the same in all rows
 HOW = {1.0: " (as trained)", GUIDANCE: " (the default)"}
 Record = dict[str, Any]
 
@@ -55,8 +53,8 @@ class Evaluated:
             found = Records(ROWS).of_files(self.folder)
         except ValueError:  # no bundle, or no file
             return None
-        usual = {"data": Mnist.name, "part": "test"}
-        usual |= {f.name: f.default for f in fields(Settings) if f.name in ALIKE}
+        usual = {"data": Mnist.name, "part": "test", "steps": Settings.steps}
+        usual |= {"sampler": Settings.sampler, "seed": Settings.seed}
         rows = [row for row in found if usual.items() <= row.items()]
         if not rows:
             return None

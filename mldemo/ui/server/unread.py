@@ -23,11 +23,11 @@ async def drop_unread(queue: Any, every: float = 1.0) -> None:
         waiting = {s: m for s, m in queue.pending_messages_per_session.items() if m.qsize()}
         total = sum(messages.qsize() for messages in waiting.values())
         patience = KEPT_SECONDS if total <= MOST_UNREAD else PRESSED_SECONDS
-        before, heads = heads, {}
-        for session, messages in waiting.items():
+        before, heads, now = heads, {}, loop.time()
+        for session, messages in waiting.items():  # without `await`: meanwhile others would read
             head = messages._queue[0]
-            known, since = before.get(session, (None, 0.0))
-            heads[session] = head, since if known is head else loop.time()
-            if loop.time() - heads[session][1] > patience:
-                del queue.pending_messages_per_session[session], heads[session]
-                await queue.clean_events(session_hash=session)
+            known, since = before.get(session, (None, now))
+            heads[session] = head, since if known is head else now
+        for session in [s for s, (_, since) in heads.items() if now - since > patience]:
+            queue.pending_messages_per_session.pop(session, None)
+            await queue.clean_events(session_hash=session)
