@@ -29,6 +29,10 @@ def _whole(low: int, high: int) -> Callable[[Any], bool]:
     return lambda v: type(v) is int and low <= v <= high
 
 
+def _weight(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 3
+
+
 def _text(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 200
 
@@ -87,6 +91,7 @@ FILE = {
 }
 CHECKPOINT_FILE = FILE | {"priors": _priors, "levels": _levels}
 CHECKPOINT_FILE["network"] = replace(NETWORK, needed=False)
+CHECKPOINT_FILE["guidance"] = Value("a number from 0 to 3", _weight, needed=False)
 RECORD = {"priors": _priors, "levels": _levels, "network": NETWORK, "variations": VARIATIONS}
 STATE = {
     "plan": Value("an object", lambda v: isinstance(v, dict)),

@@ -147,11 +147,18 @@ class Whole(Field):
 
 @dataclass(frozen=True)
 class Number(Field):
-    """A finite number from `low` to `high`, on a slider with `step`."""
+    """A finite number from `low` to `high`, on a slider with `step`.
+
+    suits: values of the field `of` which another number suits better than the default. When one is
+    chosen the slider takes that number, and the default again when it is left, unless the slider
+    was moved by hand. In a link an absent key means the default all the same.
+    """
 
     low: float
     high: float
     step: float
+    of: str = field(default="", kw_only=True)
+    suits: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
     def read(self, text: str) -> float:
         """A decimal number, with or without an exponent, within the bounds."""
@@ -165,8 +172,9 @@ class Number(Field):
         return value
 
     def spec(self) -> dict[str, Any]:
-        """As `Field.spec`, with the bounds."""
-        return super().spec() | {"low": self.low, "high": self.high, "whole": False}
+        """As `Field.spec`, with the bounds and what suits which value of the other field."""
+        bounds = {"low": self.low, "high": self.high, "whole": False}
+        return super().spec() | bounds | {"suits": {**self.suits}}
 
     def component(self, ident: str) -> Component:
         """A slider."""

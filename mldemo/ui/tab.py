@@ -19,7 +19,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from mldemo.ui.fields import Aspect, Field, Unseen, Whole, read_all
+from mldemo.ui.fields import Aspect, Field, Number, Unseen, Whole, read_all
 from mldemo.ui.place import Place
 from mldemo.ui.server.live import Source
 from mldemo.ui.wire import Record
@@ -191,6 +191,11 @@ def _controls(tab: Tab) -> tuple[list[Component], list[Component]]:
             made |= {f.name: _component(tab, f) for f in tab.fields if f.lesser}
     for aspect in tab.aspects:
         _tie(tab, aspect, aspects[aspect.name], made)
+    for f in tab.fields:
+        if isinstance(f, Number) and f.suits:
+            pair = [made[f.of], made[f.name]]
+            suited = on_page(f"suited({json.dumps(f.spec())}, ...v)", "static/fields.js")
+            pair[0].input(None, pair, pair[1], js=suited)  # type: ignore[attr-defined]
     return [made[f.name] for f in tab.fields], [*aspects.values()]
 
 

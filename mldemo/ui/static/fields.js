@@ -21,3 +21,6 @@ export function allowed(f) {
   if (f.least !== undefined) return `${f.least} to ${f.most} of ${f.values.join(", ")}, joined by dots`;
   return f.values ? "one of " + f.values.join(", ") : "from " + f.low + " to " + f.high;
 }
+// the number that suits what was chosen in another field; one that was set by hand stays
+export const suited = ({ default: usual, suits }, chosen, value) =>
+  ([usual, ...Object.values(suits)].includes(value) ? suits[chosen] ?? usual : value);

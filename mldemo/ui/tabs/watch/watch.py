@@ -65,6 +65,23 @@ def network_aspects(place: Place) -> list[Aspect]:
     return [Aspect("network", "Network", list(SIZES), "checkpoint", TERMS["network"], facts)]
 
 
+def guidance_field(place: Place) -> Number:
+    """The weight g; the manifest names the checkpoints that another one than the default suits."""
+    entries = {name: manifest_entry(name, place.folder) for name in names(place)}
+    return Number(
+        "guidance",
+        "Guidance (1: as trained)",
+        GUIDANCE,
+        0,
+        LARGEST_GUIDANCE,
+        0.05,
+        of="checkpoint",
+        suits={name: entry["guidance"] for name, entry in entries.items() if "guidance" in entry},
+        why=TERMS["guidance"],
+        lesser=True,
+    )
+
+
 def prior_field(place: Place) -> Choice:
     """Every prior, those with a checkpoint first."""
     known = names(place)
@@ -157,16 +174,7 @@ def tab(place: Place) -> Tab:
             sampler_field(),
             steps_field(20, 100),
             seed_field(Request.seed),
-            Number(
-                "guidance",
-                "Guidance (1: as trained)",
-                GUIDANCE,
-                0,
-                LARGEST_GUIDANCE,
-                0.05,
-                why=TERMS["guidance"],
-                lesser=True,
-            ),
+            guidance_field(place),
             coarse_field(),
         ),
         aspects=network_aspects(place),
