@@ -13,7 +13,7 @@ import torch
 
 from mldemo.store.checkpoints import BUNDLE
 from mldemo.training import race
-from mldemo.ui.server.trained import Shelf, packed
+from mldemo.ui.server.trained import Trainings, packed
 from mldemo.ui.tab import Place, source_of
 from mldemo.ui.tabs.training import training
 from mldemo.ui.tabs.watch import watch
@@ -100,24 +100,24 @@ def test_the_command_trains_the_same_network(records: list[Record]) -> None:
 
 
 def test_a_few_trainings_are_kept_and_the_oldest_goes(tmp_path: Path) -> None:
-    shelf = Shelf(2)
+    kept = Trainings(2)
 
     def keep(text: str) -> str:
-        folder = shelf.begin()
+        folder = kept.begin()
         (folder / "manifest.json").write_text(text)
-        return shelf.keep(folder)
+        return kept.keep(folder)
 
     first, second = keep("a"), keep("b")
-    assert shelf.find(f"{first}-x")[1] == "x" and keep("a") == first  # again: now the newest
+    assert kept.find(f"{first}-x")[1] == "x" and keep("a") == first  # again: now the newest
     third = keep("c")
     with pytest.raises(ValueError, match="the server keeps the last 2"):
-        shelf.find(f"{second}-x")
-    folder, _ = shelf.find(f"{third}-x")
+        kept.find(f"{second}-x")
+    folder, _ = kept.find(f"{third}-x")
     assert sorted(p.name for p in folder.parent.iterdir()) == sorted([first, third])
     assert packed(folder) == packed(folder)
     for text in ("", "../x", f"{third[:11]}-x", third.upper()):
         with pytest.raises(ValueError, match="gone"):
-            shelf.find(text)
+            kept.find(text)
 
 
 def test_no_race_on_a_space(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 MOST_KEPT = 8
 
 
-class Shelf:
+class Trainings:
     """Folders with checkpoints, the oldest of which are deleted; may be used from any thread."""
 
     def __init__(self, most: int = MOST_KEPT) -> None:
@@ -80,4 +80,4 @@ def packed(folder: Path) -> bytes:
     return out.getvalue()
 
 
-TRAINED = Shelf()
+TRAINED = Trainings()
