@@ -11,7 +11,7 @@ from PIL import Image
 from mldemo.data.pictures import pixels
 from mldemo.images import sheet, write_image
 from mldemo.pipeline import GENERATED_DIGITS, prepare
-from mldemo.request import Request
+from mldemo.request import GUIDANCE, Request
 from mldemo.store.checkpoints import FORMAT
 from mldemo.store.manifest import (
     checkpoint_names,
@@ -73,10 +73,12 @@ def draw_sheets(folder: Path, device: torch.device) -> Iterator[Path]:
 def draw_levels(
     name: str, prior: str, folder: Path, device: torch.device, count: int = 12, seed: int = 1
 ) -> Path:
-    """Samples of one seed at 16, 32, 64 and 128, a row for each level."""
-    rows = []
+    """Samples of one seed at 16, 32, 64 and 128, a row for each level, as the page draws them."""
+    rows, weight = [], manifest_entry(name, folder).get("guidance", GUIDANCE)
     for resolution in (16, 32, 64, 128):
-        request = Request(prior, resolution, count=count, seed=seed, checkpoint=name)
+        request = Request(
+            prior, resolution, count=count, seed=seed, checkpoint=name, guidance=weight
+        )
         tiles = pixels(prepare(request, device, folder).result().x0[:, 0])
         rows.append(np.asarray(sheet(tiles, columns=count, side=128)))
     path = folder / "sheets" / f"{name}-{prior}.png"
