@@ -64,7 +64,6 @@ def generate_digits(folder: Path, device: torch.device) -> Path:
 
 def draw_sheets(folder: Path, device: torch.device) -> Iterator[Path]:
     """sheets/NAME-PRIOR.png for every checkpoint and each prior that it was trained with."""
-    (folder / "sheets").mkdir(exist_ok=True)
     for name in checkpoint_names(folder):
         for prior in prior_names(manifest_entry(name, folder)):
             yield draw_levels(name, prior, folder, device)
@@ -82,5 +81,6 @@ def draw_levels(
         tiles = pixels(prepare(request, device, folder).result().x0[:, 0])
         rows.append(np.asarray(sheet(tiles, columns=count, side=128)))
     path = folder / "sheets" / f"{name}-{prior}.png"
+    path.parent.mkdir(exist_ok=True)
     write_image(path, Image.fromarray(np.vstack(rows)))
     return path

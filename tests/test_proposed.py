@@ -3,19 +3,25 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from playwright.sync_api import Page
 from test_sizes import save
 from ui import Tab, browser, page, serve
 
-from mldemo.request import GUIDANCE
+from mldemo.bundling import draw_levels
+from mldemo.images import pixels, sheet
+from mldemo.pipeline import prepare
+from mldemo.request import GUIDANCE, Request
 from mldemo.store.files import FileError
 from mldemo.store.manifest import manifest_update
 from mldemo.ui.place import Place
 from mldemo.ui.tabs.watch import watch
 
 __all__ = ["browser", "page"]
+CPU = torch.device("cpu")
 TINY = {"kind": "fno", "width": 8, "modes": 4, "depth": 1}
 
 
@@ -32,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_manifest_names_it(folder: Path) -> None:
-    field = watch.guidance_field(Place(torch.device("cpu"), folder))
+    field = watch.guidance_field(Place(CPU, folder))
     assert (field.default, field.suits) == (GUIDANCE, {"plain": 1})
 
 
@@ -41,6 +47,21 @@ def test_what_is_no_weight_is_refused(folder: Path, wrong: object) -> None:
     with pytest.raises(FileError, match="guidance of the file 'plain' must be a number from 0 to"):
         with manifest_update(folder) as manifest:
             manifest["files"]["plain"]["guidance"] = wrong
+
+
+def test_its_sheet_is_drawn_with_it(copied_bundle: Path) -> None:
+    """A row for each level, 16 first; another weight would show."""
+    with manifest_update(copied_bundle) as manifest:
+        manifest["files"]["tiny"]["guidance"] = 3
+    drawn = np.asarray(Image.open(draw_levels("tiny", "bessel", copied_bundle, CPU, count=2)))
+
+    def row(guidance: float) -> np.ndarray:
+        request = Request(resolution=16, count=2, seed=1, guidance=guidance)
+        images = prepare(request, CPU, copied_bundle).result().x0
+        return np.asarray(sheet(pixels(images[:, 0]), columns=2, side=128))
+
+    assert np.array_equal(drawn[: len(drawn) // 4], row(3))
+    assert not np.array_equal(row(3), row(GUIDANCE))
 
 
 @pytest.fixture(scope="module")
