@@ -72,7 +72,7 @@ def draw_sheets(folder: Path, device: torch.device) -> Iterator[Path]:
 def draw_levels(
     name: str, prior: str, folder: Path, device: torch.device, count: int = 12, seed: int = 1
 ) -> Path:
-    """Samples of one seed at 16, 32, 64 and 128, a row for each level, as the page draws them."""
+    """Samples of one seed at 16, 32, 64 and 128, a row each, with the weight the page proposes."""
     rows, weight = [], manifest_entry(name, folder).get("guidance", GUIDANCE)
     for resolution in (16, 32, 64, 128):
         request = Request(

@@ -14,7 +14,7 @@ from ui import Tab, browser, page, serve
 from mldemo.bundling import draw_levels
 from mldemo.images import pixels, sheet
 from mldemo.pipeline import prepare
-from mldemo.request import GUIDANCE, Request
+from mldemo.request import GUIDANCE, LARGEST_GUIDANCE, Request
 from mldemo.store.files import FileError
 from mldemo.store.manifest import manifest_update
 from mldemo.ui.place import Place
@@ -42,7 +42,7 @@ def test_the_manifest_names_it(folder: Path) -> None:
     assert (field.default, field.suits) == (GUIDANCE, {"plain": 1})
 
 
-@pytest.mark.parametrize("wrong", [-0.1, 3.01, float("nan"), "1", True, None])
+@pytest.mark.parametrize("wrong", [-0.1, LARGEST_GUIDANCE + 0.01, float("nan"), "1", True, None])
 def test_what_is_no_weight_is_refused(folder: Path, wrong: object) -> None:
     with pytest.raises(FileError, match="guidance of the file 'plain' must be a number from 0 to"):
         with manifest_update(folder) as manifest:
@@ -52,7 +52,7 @@ def test_what_is_no_weight_is_refused(folder: Path, wrong: object) -> None:
 def test_its_sheet_is_drawn_with_it(copied_bundle: Path) -> None:
     """A row for each level, 16 first; another weight would show."""
     with manifest_update(copied_bundle) as manifest:
-        manifest["files"]["tiny"]["guidance"] = 3
+        manifest["files"]["tiny"]["guidance"] = LARGEST_GUIDANCE
     drawn = np.asarray(Image.open(draw_levels("tiny", "bessel", copied_bundle, CPU, count=2)))
 
     def row(guidance: float) -> np.ndarray:
@@ -60,8 +60,8 @@ def test_its_sheet_is_drawn_with_it(copied_bundle: Path) -> None:
         images = prepare(request, CPU, copied_bundle).result().x0
         return np.asarray(sheet(pixels(images[:, 0]), columns=2, side=128))
 
-    assert np.array_equal(drawn[: len(drawn) // 4], row(3))
-    assert not np.array_equal(row(3), row(GUIDANCE))
+    assert np.array_equal(drawn[: len(drawn) // 4], row(LARGEST_GUIDANCE))
+    assert not np.array_equal(row(LARGEST_GUIDANCE), row(GUIDANCE))
 
 
 @pytest.fixture(scope="module")

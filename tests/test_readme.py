@@ -12,7 +12,10 @@ import torch
 from click.testing import CliRunner
 
 from mldemo.cli import cli
-from mldemo.studies.evaluated import Evaluated
+from mldemo.metrics.zoo import Records
+from mldemo.request import GUIDANCE
+from mldemo.store.manifest import BUNDLE, read_manifest
+from mldemo.studies.evaluated import ROWS, Evaluated
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "mldemo").rglob("*.md"))]
@@ -48,6 +51,20 @@ def test_the_table_of_results_is_that_of_the_command() -> None:
     pairs = [found for found in fids.values() if len(found) == 2]
     assert sum(found[1.25] >= found[1.0] for found in pairs) == 1
     assert "FID falls below in all places but one" in " ".join(read(ROOT / "README.md").split())
+
+
+def test_clothes_are_best_at_the_weight_that_readme_says() -> None:
+    """The manifest proposes it too, and on every level the energy distance is lower there."""
+    name = "fashion-bessel-32"
+    assert "sample it with `--guidance 1`" in read(ROOT / "README.md")
+    assert read_manifest(BUNDLE)["files"][name]["guidance"] == 1
+    found: dict[int, dict[float, float]] = {}
+    for row in Records(ROWS).of_files(BUNDLE):
+        if row["checkpoint"] == name:
+            level = found.setdefault(row["resolution"], {})
+            level[row["guidance"]] = row["metrics"]["energy_distance"]
+    assert found.keys() == {16, 32, 64}
+    assert all(level[1.0] < level[GUIDANCE] for level in found.values())
 
 
 def test_where_images_go_wrong_is_that_of_the_record() -> None:

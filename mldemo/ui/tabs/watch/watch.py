@@ -10,7 +10,7 @@ from mldemo.pipeline import checkpoints_for, prepare
 from mldemo.request import GUIDANCE, LARGEST_GUIDANCE, SCORES, Request
 from mldemo.space.priors import PRIORS
 from mldemo.store.family import counterparts
-from mldemo.store.manifest import checkpoint_names, manifest_entry
+from mldemo.store.manifest import checkpoint_names, manifest_entry, read_manifest
 from mldemo.ui.fields import Aspect, Choice, Number, Unseen, Whole, seed_field
 from mldemo.ui.limits import checked
 from mldemo.ui.server.trained import TRAINED
@@ -67,7 +67,7 @@ def network_aspects(place: Place) -> list[Aspect]:
 
 def guidance_field(place: Place) -> Number:
     """The weight g; the manifest names the checkpoints that another one than the default suits."""
-    entries = {name: manifest_entry(name, place.folder) for name in names(place)}
+    files = read_manifest(place.folder)["files"] if names(place) else {}
     return Number(
         "guidance",
         "Guidance (1: as trained)",
@@ -76,7 +76,7 @@ def guidance_field(place: Place) -> Number:
         LARGEST_GUIDANCE,
         0.05,
         of="checkpoint",
-        suits={name: entry["guidance"] for name, entry in entries.items() if "guidance" in entry},
+        suits={name: entry["guidance"] for name, entry in files.items() if "guidance" in entry},
         why=TERMS["guidance"],
         lesser=True,
     )
