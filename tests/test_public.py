@@ -16,7 +16,7 @@ import httpx
 import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser
-from ui import PATIENCE, browser, serve
+from ui import LASTING, PATIENCE, browser, serve
 
 from mldemo.studies.bench_class import visit_together
 from mldemo.ui.server.live import UNREAD_SECONDS
@@ -27,7 +27,6 @@ from mldemo.ui.wire import decode
 __all__ = ["browser"]
 GOOD = {"score": "gaussian", "n": "16", "steps": "4", "count": "1", "sampler": "ddim"}
 LONG = "score=gaussian&n=128&count=16&steps=100&sampler=heun"
-LASTING = "score=learned&n=128&count=16&steps=100&sampler=heun"  # minutes, unless it is stopped
 TICKS = os.sysconf("SC_CLK_TCK")
 
 

@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page
-from ui import PATIENCE, Held, Tab, app, browser, drawn, linked, page
+from ui import LASTING, PATIENCE, Held, Tab, app, browser, drawn, linked, page
 
 __all__ = ["app", "browser", "page"]
 SMALL = "score=gaussian&n=16&count=4&seed=3"
@@ -233,8 +233,8 @@ def link_of(page: Page, tab: Tab) -> str:
 
 
 def test_the_thumb_stays_within_what_is_computed(app: str, page: Page) -> None:
-    tab = Tab(page, app, "watch", "score=gaussian&n=128&steps=100")
-    page.wait_for_function("e => +document.querySelector(e).dataset.frames >= 3", arg=tab.root)
+    tab = Tab(page, app, "watch", LASTING)
+    tab.under_way(3)
     page.click("#watch-stop")
     page.wait_for_selector(f"{tab.root}[data-state=stopped]")
     last = int(tab.facts()["frames"]) - 1

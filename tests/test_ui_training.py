@@ -96,7 +96,7 @@ def test_the_errors_can_be_read_off(app: str, page: Page) -> None:
 def test_a_live_race_is_watched_stopped_and_scrubbed(app: str, page: Page) -> None:
     """The page draws while it trains; after Stop nothing more comes, and what is there is kept."""
     tab = Tab(page, app, "training", SHORT)
-    page.wait_for_function("e => +document.querySelector(e).dataset.frames >= 12", arg=tab.root)
+    tab.under_way(12)
     assert tab.text("mode") == "live on CPU"
     assert re.fullmatch(r"about \d+ s to go", tab.text("pace"))
     frames = page.evaluate("""() => new Promise((done) => {
@@ -178,7 +178,7 @@ def test_sketches_are_drawn_kept_in_the_link_and_learned(app: str, page: Page) -
     again = Tab(page, app, "training", page.url.split("tab=training&")[1] + "&" + SHORT)
     drawn = again.canvas("pad")[..., 0]
     assert drawn[128, 90:160].min() > 200 and drawn[40].max() < 50
-    page.wait_for_function("e => +document.querySelector(e).dataset.frames >= 6", arg=again.root)
+    again.under_way(6)
     page.click("#training-stop")
     page.wait_for_selector(f"{again.root}[data-state=stopped]")
     page.click(f"{again.root} .md-erase")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
-from ui import PATIENCE, Tab, app, browser, drawn, laid_out, linked, page
+from ui import LASTING, PATIENCE, Tab, app, browser, drawn, laid_out, linked, page
 
 from mldemo.data.pictures import pixels
 from mldemo.pipeline import prepare
@@ -243,8 +243,8 @@ def test_moving_a_control_starts_a_run(app: str, page: Page) -> None:
 
 def test_stop_ends_within_a_step(app: str, page: Page) -> None:
     """At most the step under way still arrives, and the next run works."""
-    tab = Tab(page, app, "watch", "score=gaussian&n=128&steps=100")
-    page.wait_for_function("e => +document.querySelector(e).dataset.frames >= 3", arg=tab.root)
+    tab = Tab(page, app, "watch", LASTING)
+    tab.under_way(3)
     page.click("#watch-stop")
     page.wait_for_selector(f"{tab.root}[data-state=stopped]")
     drawn(page)

@@ -35,6 +35,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+LASTING = "score=learned&n=128&count=16&steps=100&sampler=heun"  # minutes, unless it is stopped
 PATIENCE = 60_000  # ms; what is measured is measured elsewhere, here a busy machine must do
 
 
@@ -196,6 +197,14 @@ class Tab:
     def text(self, name: str) -> str:
         """The words of a part."""
         return self.page.inner_text(f"{self.root} .md-{name}")
+
+    def under_way(self, frames: int) -> None:
+        """Wait until this many frames of a live run have come, and more are to come."""
+        self.page.wait_for_function(
+            """([root, frames]) => (({ mode, state, frames: come }) => mode === "live"
+              && state === "running" && come >= frames)(document.querySelector(root).dataset)""",
+            arg=[self.root, frames],
+        )
 
     def finished(self) -> None:
         """Wait for the end of a live run, drawn."""
