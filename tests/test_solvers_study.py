@@ -27,15 +27,9 @@ from mldemo.request import Request
 from mldemo.space import spectral
 from mldemo.space.priors import Laplacian
 from mldemo.store.manifest import read_manifest
-from mldemo.studies.solvers import (
-    GaussianProblem,
-    Solvers,
-    StrongErrors,
-    bundled_gaussian,
-    discretisation,
-    gaussian_curve,
-    slope,
-)
+from mldemo.studies.gaussian_law import GaussianProblem, bundled_gaussian, gaussian_curve
+from mldemo.studies.solvers import Solvers, discretisation, slope
+from mldemo.studies.strong_error import StrongErrors
 from mldemo.ui.tabs.solvers.solvers import recorded
 
 PROBLEM = GaussianProblem(MEAN, DATA, PRIOR, SCHEDULE)

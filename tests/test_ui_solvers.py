@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 from ui import app, browser, drawn, linked, page
 
-from mldemo.studies.solvers import STEPS, bundled_gaussian, gaussian_curve
+from mldemo.studies.gaussian_law import STEPS, bundled_gaussian, gaussian_curve
 from mldemo.ui.tabs.solvers.solvers import recorded
 from mldemo.ui.wire import decode
 

@@ -13,8 +13,8 @@ from mldemo.diffusion.steps import SAMPLERS
 from mldemo.pipeline import prepare
 from mldemo.request import Request
 from mldemo.store.manifest import BUNDLE, manifest_entry, read_manifest
+from mldemo.studies.gaussian_law import bundled_gaussian
 from mldemo.studies.judged import judge
-from mldemo.studies.solvers import bundled_gaussian
 from mldemo.studies.study import Cells, Record, Study, spread, values
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ OTHERS = {
 }
 HOMES = (
     *("mldemo", "mldemo.pipeline", "mldemo.images", "mldemo.editing", "mldemo.data.pictures"),
-    *("mldemo.studies.solvers", "mldemo.ui.tabs.learn.two_points"),
+    *("mldemo.studies.gaussian_law", "mldemo.ui.tabs.learn.two_points"),
 )
 
 

@@ -7,14 +7,8 @@ from typing import Any
 from mldemo.diffusion.steps import SAMPLERS, Sampler
 from mldemo.request import SCORES, Request
 from mldemo.space.priors import PRIORS
-from mldemo.studies.solvers import (
-    STEPS,
-    Solvers,
-    bundled_gaussian,
-    gaussian_curve,
-    slope,
-    tail,
-)
+from mldemo.studies.gaussian_law import STEPS, bundled_gaussian, gaussian_curve
+from mldemo.studies.solvers import Solvers, slope, tail
 from mldemo.studies.study import read_record, spread, values
 from mldemo.ui.fields import Choice
 from mldemo.ui.programs import curve_program, folder_argument
