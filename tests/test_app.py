@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from ui import ROOT, app, serve
+from ui import ROOT, answered, app, serve
 
 from mldemo.ui.tab import STATIC
 from mldemo.ui.wire import decode
@@ -24,9 +24,14 @@ GOOD = {"score": "gaussian", "n": "16", "steps": "4", "count": "1", "sampler": "
 
 def run(app: str, tab: str = "watch", **query: str) -> list[tuple[dict, dict]]:
     """The records of a live run."""
+    return answered(asked(app, tab, **query))
+
+
+def asked(app: str, tab: str = "watch", **query: str) -> bytes:
+    """What a live run sends."""
     answer = httpx.get(f"{app}/mldemo/live/{tab}", params=query, timeout=60)
     assert answer.status_code == 200, answer.text
-    return list(decode(answer.content))
+    return answer.content
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +102,7 @@ def test_nine_at_once_all_get_every_frame(app: str) -> None:
 
     def ask(seed: int) -> None:
         query = {**GOOD, "n": "128", "steps": "20", "count": "16", "sampler": "heun"}
-        found[seed] = run(app, **query, seed=str(seed))
+        found[seed] = list(decode(asked(app, **query, seed=str(seed))))
 
     threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(9)]
     for thread in threads:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from ui import app
+from ui import answered, app
 
 from mldemo.store.manifest import BUNDLE
 from mldemo.ui.app import TABS
@@ -124,7 +124,7 @@ def test_hostile_queries_are_refused(caller: httpx.Client, tab: str) -> None:
             continue
         answer = caller.get(f"/mldemo/live/{tab}", params={field: value})
         assert answer.status_code == 200
-        records = [meta for meta, _ in decode(answer.content)]
+        records = [meta for meta, _ in answered(answer.content)]
         if [m["kind"] for m in records] != ["error"] or not is_a_sentence(records[0]["text"]):
             bad.append((field, value[:20], records[:1]))
     assert not bad, "\n".join(map(str, bad))

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser
-from ui import LASTING, PATIENCE, browser, serve
+from ui import LASTING, PATIENCE, answered, browser, serve
 
 from mldemo.studies.bench_class import visit_together
 from mldemo.ui.server.live import UNREAD_SECONDS
@@ -50,7 +50,7 @@ class Served:
         """The records of a live run."""
         answer = httpx.get(f"{self.url}/mldemo/live/{tab}", params=query, timeout=60)
         assert answer.status_code == 200, answer.text
-        return list(decode(answer.content))
+        return answered(answer.content)
 
     def ask(self, query: str, tab: str = "watch") -> socket.socket:
         """A connection that has asked for a run and takes little."""
@@ -109,7 +109,7 @@ def test_eight_programs_at_once_each_get_every_frame(served: Served) -> None:
     together = threading.Barrier(8)
 
     def use(seed: int) -> list[dict[str, Any]]:
-        client = Client(served.url, verbose=False)
+        client = Client(served.url, verbose=False, httpx_kwargs={"timeout": 60})
         together.wait(60)
         asked = {"resolution": 32, "steps": 20, "count": 4, "score": "gaussian", "seed": seed}
         job = client.submit(**asked, api_name="/frames")

@@ -8,10 +8,9 @@ import httpx
 import pytest
 from playwright.sync_api import Page
 from test_ui_evidence import ROOT, drawn, records, show, traces
-from ui import app, browser, laid_out, linked, page
+from ui import answered, app, browser, laid_out, linked, page
 
 from mldemo.studies.evaluated import Evaluated
-from mldemo.ui.wire import decode
 
 __all__ = ["app", "browser", "page"]
 
@@ -84,7 +83,7 @@ def test_lines_bars_and_axis_are_in_the_link(app: str, page: Page) -> None:
 def test_bars_are_as_long_as_asked(app: str) -> None:
     def figure(bars: str) -> dict:
         address = f"{app}/mldemo/live/evidence?study=linear&bars={bars}"
-        return next(decode(httpx.get(address, timeout=60).content))[0]["figure"]
+        return answered(httpx.get(address, timeout=60).content)[0][0]["figure"]
 
     one, two, none = (figure(bars)["data"] for bars in ("1 sd", "2 sd", "none"))
     for a, b, c in zip(one, two, none, strict=True):

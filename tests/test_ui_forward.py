@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Page
-from ui import app, browser, linked, page
+from ui import answered, app, browser, linked, page
 
 from mldemo.data.pictures import mask_from_text
 from mldemo.space.spectral import to_modes
-from mldemo.ui.wire import decode
 
 __all__ = ["app", "browser", "page"]
 TAB = "#tab-forward"
@@ -157,7 +156,7 @@ def test_what_cannot_be_is_said(page: Page, app: str) -> None:
 def test_hostile_queries_get_one_sentence(app: str, query: str, words: str) -> None:
     """The server's own answer, without the page's help."""
     answer = httpx.get(f"{app}/mldemo/live/forward?{query}", timeout=60)
-    (record, arrays), *rest = decode(answer.content)
+    (record, arrays), *rest = answered(answer.content)
     assert record["kind"] == "error"
     assert words in record["text"]
     assert not arrays

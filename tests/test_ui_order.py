@@ -12,7 +12,7 @@ WATCH = "#tab-watch .md-player"
 READ = "**/tabs/watch/network.js"  # without it no link is read
 # gradio's tabs have no buttons that the page could find until `free()`
 NO_BUTTONS = """
-const hide = () => { for (const b of document.querySelectorAll("button[data-tab-id]"))
+window.hide = () => { for (const b of document.querySelectorAll("button[data-tab-id]"))
   if (!window.found) { b.dataset.kept = b.dataset.tabId; delete b.dataset.tabId; } };
 new MutationObserver(hide).observe(document, { childList: true, subtree: true, attributes: true });
 window.free = () => {
@@ -54,6 +54,30 @@ def test_a_link_s_tab_is_shown_however_late_its_button_comes(app: str, page: Pag
     tab.finished()
     assert "draws at 16²" in tab.text("what")
     assert "tab=priors&priors=standard&n=16" in page.url
+
+
+def test_history_is_kept_however_late_its_tab_is_shown(app: str, page: Page) -> None:
+    """What changes meanwhile in the tab that is left is not written into the other's address."""
+    page.add_init_script(NO_BUTTONS)
+    page.goto(f"{app}/?tab=watch&{SMALL}&steps=3")
+    page.evaluate("free()")
+    Tab.shown(page, "watch").finished()
+    page.click("button[role=tab][data-tab-id=priors]")
+    left = Tab.shown(page, "priors")
+    left.finished()
+    left.more()
+    linked(page, "tab=priors")
+    page.evaluate("window.found = false; hide()")
+    page.go_back()
+    linked(page, "tab=watch")
+    page.locator("#priors-n").get_by_label("16", exact=True).check()
+    page.wait_for_timeout(500)  # an address follows sooner
+    assert "tab=watch" in page.url
+    page.evaluate("free()")
+    page.wait_for_selector(WATCH)
+    page.go_forward()
+    page.wait_for_selector(left.root)
+    linked(page, "tab=priors", "n=16")
 
 
 @pytest.mark.parametrize("query", ["hide=footer", "tab=resolution&finest=32&steps=2"])

@@ -7,11 +7,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from playwright.sync_api import Page
-from ui import app, browser, drawn, linked, page
+from ui import answered, app, browser, drawn, linked, page
 
 from mldemo.studies.gaussian_law import STEPS, bundled_gaussian, gaussian_curve
 from mldemo.ui.tabs.solvers.solvers import recorded
-from mldemo.ui.wire import decode
 
 TAB = "#tab-solvers"
 DONE = f"{TAB} .md-player[data-mode=live][data-state=finished]"
@@ -74,11 +73,10 @@ def test_the_tables_fit_a_phone(page: Page, app: str) -> None:
 
 def test_the_live_curve_is_what_the_study_computes(app: str) -> None:
     raw = httpx.get(f"{app}/mldemo/live/solvers?sampler=ddim&n=8&prior=laplacian", timeout=60)
-    records = list(decode(raw.content))
-    points = [meta["readings"] for meta, _ in records if meta["kind"] == "frame"]
+    points = [meta["readings"] for meta, _ in answered(raw.content) if meta["kind"] == "frame"]
     assert points == list(gaussian_curve(bundled_gaussian("laplacian", 8), "ddim"))
     answer = httpx.get(f"{app}/mldemo/live/solvers?sampler=magic", timeout=60).content
-    assert "sampler must be one of" in next(decode(answer))[0]["text"]
+    assert "sampler must be one of" in answered(answer)[0][0]["text"]
 
 
 def test_the_playhead_adds_points_without_a_request(page: Page, app: str) -> None:

@@ -46,6 +46,7 @@ function press() { // returns whether it is pressed now
 
 // ---------------------------------------------------------------- the URL follows
 let soon = 0;
+let ahead = false; // the address is that of another tab, to which history led, until it is shown
 export function write() { // delayed, as browsers limit how often
   clearTimeout(soon);
   soon = setTimeout(writeNow, 150);
@@ -53,19 +54,22 @@ export function write() { // delayed, as browsers limit how often
 function writeNow() {
   clearTimeout(soon);
   missed = frozen;
-  if (!frozen && active) replace(search());
+  if (!frozen && active && !ahead) replace(search());
 }
 export function turn(id) { // to another tab: a new history entry, unless history led here
   const made = (query().get("tab") ?? ids()[0]) === id;
   if (!made) writeNow();
   clearTimeout(soon);
   active = id;
+  ahead = false;
   if (made) write();
   else push(search());
 }
 addEventListener("popstate", () => {
   const id = query().get("tab") ?? ids()[0];
-  if (!frozen && known.has(id) && id !== (showing ?? pressed())) show(id); // `active` may not be set yet
+  if (frozen || !known.has(id)) return;
+  ahead = id !== active;
+  if (id !== (showing ?? pressed())) show(id); // `active` may not be set yet
 });
 function search() {
   const before = query(), out = new URLSearchParams(), tab = tabOf(active);
