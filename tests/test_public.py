@@ -16,7 +16,7 @@ import httpx
 import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser
-from ui import LASTING, PATIENCE, answered, browser, serve
+from ui import LASTING, PATIENCE, Tab, answered, browser, serve
 
 from mldemo.studies.bench_class import visit_together
 from mldemo.ui.server.live import UNREAD_SECONDS
@@ -201,17 +201,16 @@ def test_reload_and_close_stop_the_work(served: Served, browser: Browser) -> Non
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     player = "#tab-watch .md-player"
-    begun = "e => +document.querySelector(e)?.dataset.frames >= 2"
     page.goto(f"{served.url}/?tab=watch&{LASTING}")
-    page.wait_for_function(begun, arg=player)
+    Tab.shown(page, "watch").under_way(2)
     page.reload()  # its address asks for the run again
-    page.wait_for_function(begun, arg=player)
+    Tab.shown(page, "watch").under_way(2)
     assert served.work() > 0.05
     page.click("#watch-stop")
     page.wait_for_selector(f"{player}[data-state=stopped]")
     assert served.idles()
     page.reload()
-    page.wait_for_function(begun, arg=player)
+    Tab.shown(page, "watch").under_way(2)
     assert served.work() > 0.05
     context.close()
     assert served.idles()
