@@ -266,6 +266,21 @@ def test_all_takes_the_checkpoints_of_the_data(
     assert "60 test images of strokes" in text and "| `tiny` | bessel | 1.25 |" in text
 
 
+def test_all_takes_also_the_weight_that_the_manifest_proposes(
+    run, bundle: Path, strokes_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(bundle, tmp_path / "bundle")
+    manifest = read_manifest(folder)
+    manifest["files"]["tiny"]["guidance"] = 1.5
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    words = ("--all", "--resolution", 16, "--steps", 1, "--count", 8, "--checkpoints", folder)
+    kept = ("--json", tmp_path / "records.json")
+    code, measured, _ = run(*words, *kept, "--data", strokes_folder)
+    weights = [json.loads(line)["guidance"] for line in measured.splitlines()]
+    assert code == 0 and weights == [1, 1.25, 1.5]
+    assert run(*words, *kept)[1] == measured
+
+
 def test_kept_records_are_shown_without_data(
     run, bundle: Path, strokes_folder: Path, tmp_path: Path
 ) -> None:

@@ -1,10 +1,10 @@
 """`classifier` and `evaluate`: the quality of samples, and the feature maps behind it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import click
@@ -95,7 +95,7 @@ def parse_levels(text: str, count: int) -> list[tuple[int, int]]:
     "weights",
     type=Real(0, LARGEST_GUIDANCE),
     multiple=True,
-    help=f"may be repeated  [default: {GUIDANCE}; with --all 1 and {GUIDANCE}]",
+    help=f"may be repeated  [default: {GUIDANCE}; with --all also 1 and the manifest's]",
 )
 @click.option("--count", type=Whole(SMALLEST_COUNT, LARGEST_COUNT), default=Settings.count)
 @click.option("--seed", type=Whole(0, LARGEST_SEED), default=0)
@@ -152,12 +152,18 @@ def evaluate(
     if out is not None:
         destination(out, option="--json")
     pairs = parse_levels(levels or (EVERY if every else ONE), count)
-    weights = weights or ((1.0, GUIDANCE) if every else (GUIDANCE,))
-    drawn = [
-        Settings(n, steps=steps, count=own, sampler=sampler, seed=seed, guidance=g)
-        for n, own in pairs
-        for g in weights
-    ]
+
+    @cache
+    def drawn(name: str) -> list[Settings]:
+        usual = {GUIDANCE}
+        if every:
+            usual |= {1.0, manifest_entry(name, folder).get("guidance", GUIDANCE)}
+        return [
+            Settings(n, steps=steps, count=own, sampler=sampler, seed=seed, guidance=g)
+            for n, own in pairs
+            for g in weights or sorted(usual)
+        ]
+
     if sources:
         records = zoo.Records(out)
         rows = _measured(
@@ -165,7 +171,7 @@ def evaluate(
                 (source, name, replace(wanted, prior=prior))
                 for source, chosen in _by_source(sources, names, folder)
                 for name, prior in _with_priors(chosen, priors, every, folder)
-                for wanted in drawn
+                for wanted in drawn(name)
             ),
             records,
             part,
@@ -207,14 +213,15 @@ def _kept(
     records: zoo.Records,
     names: tuple[str, ...],
     priors: tuple[str, ...],
-    drawn: list[Settings],
+    drawn: Callable[[str], list[Settings]],
     part: str,
     folder: Path,
 ) -> list[zoo.Record]:
     """The requested records of the folder's checkpoints."""
 
     def asked(row: zoo.Record) -> bool:
-        settings = [asdict(wanted) | {"prior": row["prior"]} for wanted in drawn]
+        wanted = drawn(row["checkpoint"])
+        settings = [asdict(each) | {"prior": row["prior"]} for each in wanted]
         return (
             (not names or row["checkpoint"] in names)
             and (not priors or row["prior"] in priors)
