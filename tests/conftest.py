@@ -12,15 +12,12 @@ import torch
 
 from mldemo.machine import granted_cores
 
-THREADS = max(1, granted_cores() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-if THREADS < granted_cores():  # for the commands too, each of which would take every core
-    os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
-
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Workers of pytest-xdist share the cores, however many threads the test before has set."""
-    torch.set_num_threads(THREADS)
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, granted_cores() // workers))
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
