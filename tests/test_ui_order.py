@@ -314,3 +314,15 @@ def test_the_tour_ends_with_its_tab(app: str, page: Page) -> None:
     page.click("button[role=tab][data-tab-id=priors]:visible")
     page.wait_for_selector(".md-tour-box", state="hidden")
     assert page.locator(".md-toured").count() == 0
+
+
+def test_a_tour_asked_for_at_once_points_at_what_stays(app: str, page: Page) -> None:
+    """The player that the page opens with moves into gradio's tab, in place of another one."""
+    page.goto(app)
+    page.wait_for_selector(".md-tour-box", state="attached")
+    page.focus("#title .md-tour")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".md-tour-box", state="visible")
+    page.wait_for_selector("#md-opening", state="detached")
+    drawn(page)
+    assert page.locator("#tab-watch .md-toured").count() == 1

@@ -1,6 +1,6 @@
 // The tour: from one element of the first tab to the next, with the explanation of each.
 import { place } from "./explain.js";
-import { show, shown, thawed } from "./tabs.js";
+import { show, shown, tabOf, thawed } from "./tabs.js";
 
 const STOPS = [ // the element that is pointed at, and a text in place of its own explanation
   ["#tab-watch figure:has(.md-x)"], ["#tab-watch figure:has(.md-x0)"],
@@ -23,8 +23,8 @@ async function begin(button) {
   from = button;
   await thawed; // if pressed before gradio has loaded, the tour begins afterwards
   if (shown() !== "watch") show("watch");
-  const player = () => document.querySelector("#tab-watch .md-player");
-  for (let there = false; !player()?.offsetParent;) {
+  const player = () => tabOf("watch").runner?.root; // gradio's own player gives way to this one
+  for (let there = false; !player()?.closest("#tab-watch")?.offsetParent;) {
     there ||= shown() === "watch";
     if (there && shown() !== "watch") return; // left again before it appeared
     await new Promise(requestAnimationFrame);
