@@ -41,6 +41,11 @@ def test_the_table() -> None:
         "| `a` | bessel | 1 | 16² | 2.0 | 1.5 ± 0.1 | 0.2 | 1.5 ± 0.1 | 0.25 | 1.50 ± 0.12 "
         "| 0.25 | 1.50 ± 0.12 | 0.2 | 1.5 ± 0.1 | 1.02 |"
     )
+    perfect = {("d", 16, 2000): {"fid": (1.96, 0.44)}, ("d", 32, 2000): {"fid": (2.5, 0.5)}}
+    perfect |= {("e", 32, 1000): {"fid": (9.0, 1.0)}, ("d", 128, 1000): {"fid": (9.0, 1.0)}}
+    shown = table(rows, perfect).splitlines()  # beyond 32², all is compared there
+    assert shown[5] == "| a perfect sampler |  | 2.0 ± 0.4 | 2.5 ± 0.5 | 2.5 ± 0.5 |  |"
+    assert shown[:5] + shown[6:] == lines
     other = table([_row("m", 16, 9.0, features="fixed map of other data")]).splitlines()
     assert other[0].startswith("Energy distance against 5,000")
     assert other[5] == "| `m` | bessel | 0.2500 |"

@@ -5,10 +5,11 @@ level N, test data and unseen data go through the same two maps, so like is comp
 
 The floor of a metric is its mean over several draws from the validation part, each with as many
 images as there are samples and with the class proportions of the test part. No classifier was
-trained on the validation part, and it has the distribution of the training part, so the floor is
-what a perfect model of the training data would get. (With halves of the test part, samples and
-floor would have different references.) FID is biased by about 1/n + 1/m: n and m are the same for
-samples and floor. The draws overlap, so their spread is smaller than that of new images.
+trained on the validation part, and it has the distribution of the training part. A perfect model
+of the training data that is told no class gets more, as its classes fall at random (study
+`floors`). (With halves of the test part, samples and floor would have different references.) FID
+is biased by about 1/n + 1/m: n and m are the same for samples and floor. The draws overlap, so
+their spread is smaller than that of new images.
 Two classifiers, with different seeds and trained on different halves of the training part, give
 two feature maps; an improvement that only one of them shows may be tuned to that map.
 """

@@ -1,14 +1,22 @@
 """Records of evaluations as Markdown: a summary with its floor, and everything row by row."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from mldemo.metrics.classifier import LEVEL
 
 Record = dict[str, Any]
 Column = tuple[int, int]  # resolution, count
+# (data, level up to LEVEL, count) -> metric -> mean and standard deviation
+Scores = Mapping[tuple[str, int, int], Mapping[str, tuple[float, float]]]
+UNKNOWN: Scores = {}
 
 
-def table(rows: list[Record]) -> str:
-    """Per data set the protocol, a summary and details; of rows with equal settings, the last."""
+def table(rows: list[Record], perfect: Scores = UNKNOWN) -> str:
+    """Per data set the protocol, a summary and details; of rows with equal settings, the last.
+
+    `perfect` are the scores of a perfect sampler, which the summaries have below the floor.
+    """
     if not rows:
         return "no records"
     unique = {
@@ -17,16 +25,19 @@ def table(rows: list[Record]) -> str:
     sets: dict[tuple[str, str], list[Record]] = {}
     for row in unique.values():
         sets.setdefault((row["data"], row["part"]), []).append(row)
-    parts = ((_protocol(group), summary(group), _details(group)) for group in sets.values())
+    parts = (
+        (_protocol(group), summary(group, perfect), _details(group)) for group in sets.values()
+    )
     return "\n\n".join(part for group in parts for part in group)
 
 
-def summary(rows: list[Record]) -> str:
+def summary(rows: list[Record], perfect: Scores = UNKNOWN) -> str:
     """The rows of one data set as a table, each checkpoint named once.
 
     It has a row per checkpoint and prior, a column per level with a value for each guidance, in
-    italics where the checkpoint was never trained, and the floor as a row of its own. It shows the
-    FID where the classifiers are the data set's own, else the energy distance.
+    italics where the checkpoint was never trained, and rows of their own for the floor and, where
+    it is known, for a perfect sampler. It shows the FID where the classifiers are the data set's
+    own, else the energy distance.
     """
     key, digits = _metric(rows)
     columns, weights = sorted({_column(row) for row in rows}), _weights(rows)
@@ -45,6 +56,10 @@ def summary(rows: list[Record]) -> str:
 
     floors = {_column(row): _spread(row, key, digits) for row in rows}
     cells, last = [["floor: unseen images", "", *(floors[c] for c in columns)]], ""
+    scores = [perfect.get((rows[0]["data"], min(n, LEVEL), count), {}) for n, count in columns]
+    if any(key in found for found in scores):
+        shown = (_bars(*found[key], digits) if key in found else "" for found in scores)
+        cells.append(["a perfect sampler", "", *shown])
     for (checkpoint, prior, *_), found in lines.items():
         name, last = "" if checkpoint == last else f"`{checkpoint}`", checkpoint
         cells.append([name, prior, *(cell(found.get(c, {})) for c in columns)])
@@ -77,13 +92,17 @@ def _protocol(rows: list[Record]) -> str:
         f"{what} against {first['test']:,} {first['part']} images of {first['data']}; "
         f"{', '.join(f'{sampler}, {steps} steps' for sampler, steps in calls)}; "
         f"guidance {' / '.join(f'{g:g}' for g in _weights(rows))}. Floor: mean ± "
-        f"standard deviation over {first['draws']} class-matched draws of as many unseen images. "
-        "In italics: never trained there."
+        f"standard deviation over {first['draws']} class-matched draws of as many unseen images, "
+        "for a perfect sampler with classes at random (`floors`). In italics: never trained there."
     )
 
 
 def _spread(row: Record, key: str, digits: int) -> str:
-    return f"{row['floor'][key]:.{digits}f} ± {row['floor_sd'][key]:.{digits}f}"
+    return _bars(row["floor"][key], row["floor_sd"][key], digits)
+
+
+def _bars(mean: float, sd: float, digits: int) -> str:
+    return f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
 def _details(rows: list[Record]) -> str:
