@@ -212,6 +212,7 @@ def test_the_first_screen_explains_itself(app: str, page: Page) -> None:
     page.locator("#title .md-tour").focus()
     page.keyboard.press("Enter")
     box, seen = page.locator(".md-tour-box"), []
+    box.wait_for()
     for _ in range(12):
         seen.append(box.locator(".md-tour-words").inner_text())
         marked = page.locator(".md-toured").bounding_box()

@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -37,6 +38,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+STORED = "cookies,local_storage,indexeddb,service_workers,cache_storage"
 LASTING = "score=learned&n=128&count=16&steps=100&sampler=heun"  # minutes, unless it is stopped
 PATIENCE = 60_000  # ms; what is measured is measured elsewhere, here a busy machine must do
 
@@ -82,19 +84,33 @@ def app() -> str:
     return _shared_app()
 
 
+@cache
+def _profile() -> str:
+    """A folder in which Chromium keeps the scripts that it has compiled, from file to file."""
+    folder = tempfile.TemporaryDirectory(prefix="mldemo-chromium-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return folder.name
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, one for each test file: Playwright's loop must end with the file."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
+        context = playwright.chromium.launch_persistent_context(
+            _profile(),
+            executable_path=CHROMIUM,
+            args=ARGUMENTS,
+            viewport={"width": 1440, "height": 900},
+        )
+        assert context.browser is not None
+        yield context.browser
+        context.close()
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """An empty page; it may speak to 127.0.0.1 alone and log no error."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    """An empty page with nothing stored; it may speak to 127.0.0.1 alone and log no error."""
+    context = browser.contexts[0]  # that of the profile: pages open in two thirds of the time
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
@@ -103,9 +119,15 @@ def page(browser: Browser) -> Iterator[Page]:
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page
-    context.close()
-    strangers = {u for u in requests if not u.startswith(("data:", "blob:"))}
-    assert {urlsplit(u).hostname for u in strangers} == {"127.0.0.1"}
+    strangers = {urlsplit(u) for u in requests if not u.startswith(("data:", "blob:"))}
+    session = context.new_cdp_session(page)
+    for origin in {f"{url.scheme}://{url.netloc}" for url in strangers}:
+        kept = {"origin": origin, "storageTypes": STORED}
+        session.send("Storage.clearDataForOrigin", kept)
+    for opened in context.pages[1:]:  # the first is blank, and keeps Chromium open
+        opened.close()
+    context.clear_permissions()
+    assert {url.hostname for url in strangers} == {"127.0.0.1"}
     assert not complaints
 
 
