@@ -14,7 +14,13 @@ from test_checkpoints import _Bomb, _drop, _extra, _misshape, _poison, edit_tens
 
 from mldemo.store import hub
 from mldemo.store.checkpoints import load_checkpoint
-from mldemo.store.manifest import CheckpointError, find, read_manifest, write_file
+from mldemo.store.manifest import (
+    CheckpointError,
+    find,
+    manifest_update,
+    read_manifest,
+    write_file,
+)
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("client")
@@ -280,6 +286,21 @@ def test_the_environment_names_another_repository(
     monkeypatch.setenv("MLDEMO_HUB_REPO", "other/copy")  # main: other bytes by now
     found = find("tiny", tiny_bundle)
     assert found.source == "bundle" and "sha256" in found.failures[1]
+
+
+@pytest.mark.parametrize("where", ["entry", "manifest"])
+def test_a_file_that_is_on_no_hub_is_asked_of_none(
+    server: Hub, bundle: Path, raw: bytes, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Written after the manifest was pinned, or trained on the page: whatever is configured."""
+    server.commit("other/copy", {FILE: raw})
+    with manifest_update(bundle) as manifest:
+        for pinned in (manifest, manifest["files"]["tiny"]):
+            pinned.pop("repo", None)
+        (manifest["files"]["tiny"] if where == "entry" else manifest)["repo"] = None
+    monkeypatch.setenv("MLDEMO_HUB_REPO", "other/copy")
+    found = find("tiny", bundle)
+    assert (found.source, found.failures) == ("bundle", ())
 
 
 @pytest.mark.parametrize("name", ["fields", "a/b/c", "../x", "a b/c", "a/b@../x", "@", "/"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from mldemo.store import hub
 from mldemo.store.checkpoints import BUNDLE
 from mldemo.training import race
 from mldemo.ui.server.trained import Trainings, packed
@@ -76,11 +77,15 @@ def test_stop_is_within_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert taken[0] == seen[-1][1]
 
 
-def test_both_checkpoints_are_kept_and_can_be_watched(records: list[Record]) -> None:
+def test_both_checkpoints_are_kept_and_can_be_watched(
+    records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ((meta, arrays),) = kinds(records, "trained")
     with zipfile.ZipFile(io.BytesIO(arrays["zip"].tobytes())) as archive:
         manifest = json.loads(archive.read("manifest.json"))
     assert set(manifest["files"]) == {"coarse-to-fine", "fine-only"}
+    monkeypatch.setenv("MLDEMO_HUB_REPO", "some/where")  # which does not hold them
+    assert not any(hub.pinned(manifest, entry) for entry in manifest["files"].values())
     query = {"trained": meta["names"][1], "n": "16", "count": "1", "steps": "2"}
     head = next(iter(source_of(watch.tab(PLACE), PLACE)(query)))[0]
     assert head["checkpoint"] == "fine-only" and head["levels"] == [16]

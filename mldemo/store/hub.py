@@ -87,13 +87,16 @@ def check_repo(repo: str, origin: str) -> str:
 def pinned(manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Pin | None:
     """The repository and revision of a file, given by its entry or else its manifest, or None.
 
-    The environment variable MLDEMO_HUB_REPO=OWNER/NAME[@REVISION] takes precedence; empty, it
-    turns the Hub off. Without a revision it means the manifest's, if that is the same repository,
-    else "main", which is also safe because the sha256 is checked.
+    A repository of None says that the file is on no Hub. Otherwise the environment variable
+    MLDEMO_HUB_REPO=OWNER/NAME[@REVISION] takes precedence; empty, it turns the Hub off. Without a
+    revision it means the manifest's, if that is the same repository, else "main", which is also
+    safe because the sha256 is checked.
     """
     named = entry if "repo" in entry else manifest
     repo, revision = named.get("repo"), str(named.get("revision"))
     given = os.environ.get("MLDEMO_HUB_REPO")
+    if "repo" in named and repo is None:
+        return None
     if given:
         wanted, _, at = given.partition("@")
         revision = at or (revision if wanted == repo else "main")

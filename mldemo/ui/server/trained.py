@@ -15,6 +15,8 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from mldemo.store.manifest import manifest_update
+
 MOST_KEPT = 8
 
 
@@ -34,9 +36,12 @@ class Trainings:
         return self._place
 
     def begin(self) -> Path:
-        """An empty folder to write a training's checkpoints into."""
+        """A folder to write a training's checkpoints into; its manifest says: on no Hub."""
         with self._lock:
-            return Path(tempfile.mkdtemp(dir=self._root()))
+            folder = Path(tempfile.mkdtemp(dir=self._root()))
+        with manifest_update(folder) as manifest:
+            manifest["repo"] = None
+        return folder
 
     def keep(self, folder: Path) -> str:
         """Keep a folder made by `begin`; returns its name, twelve digits of a sha256."""
