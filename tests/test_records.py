@@ -46,6 +46,8 @@ def test_the_table() -> None:
     shown = table(rows, perfect).splitlines()  # beyond 32², all is compared there
     assert shown[5] == "| a perfect sampler |  | 2.0 ± 0.4 | 2.5 ± 0.5 | 2.5 ± 0.5 |  |"
     assert shown[:5] + shown[6:] == lines
+    chosen = [row | {"part": "validation"} for row in rows]
+    assert table(chosen, perfect) == table(chosen)
     other = table([_row("m", 16, 9.0, features="fixed map of other data")]).splitlines()
     assert other[0].startswith("Energy distance against 5,000")
     assert other[5] == "| `m` | bessel | 0.2500 |"

@@ -15,7 +15,8 @@ UNKNOWN: Scores = {}
 def table(rows: list[Record], perfect: Scores = UNKNOWN) -> str:
     """Per data set the protocol, a summary and details; of rows with equal settings, the last.
 
-    `perfect` are the scores of a perfect sampler, which the summaries have below the floor.
+    `perfect` are the scores of a perfect sampler against the test part, which its summaries have
+    below the floor.
     """
     if not rows:
         return "no records"
@@ -25,8 +26,10 @@ def table(rows: list[Record], perfect: Scores = UNKNOWN) -> str:
     sets: dict[tuple[str, str], list[Record]] = {}
     for row in unique.values():
         sets.setdefault((row["data"], row["part"]), []).append(row)
+    scores = {"test": perfect}
     parts = (
-        (_protocol(group), summary(group, perfect), _details(group)) for group in sets.values()
+        (_protocol(group), summary(group, scores.get(part, UNKNOWN)), _details(group))
+        for (_, part), group in sets.items()
     )
     return "\n\n".join(part for group in parts for part in group)
 
