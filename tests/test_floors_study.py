@@ -48,12 +48,14 @@ def test_data_without_classes_are_named() -> None:
 def test_readme_shows_a_perfect_sampler_beside_the_floor() -> None:
     """The row of the table is the record's; both maps agree that class numbers cost FID."""
     scores = perfect_scores()
-    rows = Floors().rows(read_record(Floors().record_path))
+    record = read_record(Floors().record_path)
+    rows = Floors().rows(record)
     for floor, row in zip(rows[::2], rows[1::2], strict=True):
         assert (floor["classes"], row["classes"]) == KINDS
         assert row["FID"] > floor["FID"]
         assert row["FID, second judge"] > floor["FID, second judge"]
     page = Path(__file__).resolve().parents[1].joinpath("README.md").read_text("utf-8")
+    assert "(study `floors`, ten draws)" in page and len(record["seeds"]) == 10
     (line,) = re.findall(r"^\| a perfect sampler \|  \| (.+) \|$", page, re.M)
     wanted = [scores["mnist", min(n, 32), m]["fid"] for n, m in TABLE]
     assert line.split(" | ") == [f"{mean:.1f} ± {sd:.1f}" for mean, sd in wanted]

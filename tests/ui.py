@@ -119,15 +119,15 @@ def page(browser: Browser) -> Iterator[Page]:
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page
-    strangers = {urlsplit(u) for u in requests if not u.startswith(("data:", "blob:"))}
-    session = context.new_cdp_session(page)
-    for origin in {f"{url.scheme}://{url.netloc}" for url in strangers}:
+    visited = {urlsplit(u) for u in requests if not u.startswith(("data:", "blob:"))}
+    session = context.new_cdp_session(context.pages[0])  # a test may have closed its own page
+    for origin in {f"{url.scheme}://{url.netloc}" for url in visited}:
         kept = {"origin": origin, "storageTypes": STORED}
         session.send("Storage.clearDataForOrigin", kept)
     for opened in context.pages[1:]:  # the first is blank, and keeps Chromium open
         opened.close()
     context.clear_permissions()
-    assert {url.hostname for url in strangers} == {"127.0.0.1"}
+    assert {url.hostname for url in visited} == {"127.0.0.1"}
     assert not complaints
 
 
