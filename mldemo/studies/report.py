@@ -47,15 +47,6 @@ def conclusions() -> str:
     return "\n".join(lines)
 
 
-def questions() -> str:
-    """Markdown: a line per study with its question; those that have no record yet say so."""
-    missing, lines = {study.name for study in unrecorded()}, []
-    for name, study in studies().items():
-        said = " (no record yet)" if name in missing else ""
-        lines.append(f"- {name}: {study.question}{said}")
-    return "\n".join(lines)
-
-
 def table(study: Study | Evaluated, record: Record) -> str:
     """The rows of a record as CSV."""
     rows = study.rows(record)
