@@ -88,6 +88,24 @@ def test_where_images_go_wrong_is_that_of_the_record() -> None:
     assert len(shares) == 3 and said in read(ROOT / "README.md")
 
 
+def test_what_the_aim_would_take_is_that_of_the_record() -> None:
+    """The images fitted to, the images and hours to come within 3 of the floor, the shipped's."""
+    from mldemo.studies.scaling import Scaling
+    from mldemo.studies.study import read_record
+
+    study = Scaling()
+    record = read_record(study.record_path)
+    *own, shipped = [row for row in study.rows(record) if row["size"] == "light"]
+    needed = study._laws(record)["light"].images_for(own[0]["floor"] + 3)
+    hours = needed * own[-1]["CPU hours"] / own[-1]["images"]
+    asked = record["inputs"]["images"]["light"]
+    page = " ".join(read(ROOT / "README.md").split())
+    assert f"fitted to {asked[0]:,} to {asked[-1]:,} training images" in page
+    assert f"some {needed / 1e6:.0f} million, {hours:.0f} hours of a core (`scaling`)" in page
+    assert "the shipped one saw a million there" in page
+    assert shipped["images"] == pytest.approx(1e6, rel=0.05)
+
+
 def test_the_header_is_that_of_a_space() -> None:
     """A Space reads it: the installed gradio, a Python that is allowed, a file that exists."""
     yaml = pytest.importorskip("yaml")
