@@ -199,9 +199,9 @@ class Scaling(Study):
                 f"sampler falls as n^-b, b = {exponent[0]:.2f} ± {exponent[1]:.2f}. The shipped "
                 f"one has {_pm(shipped)} (one training, so the spread is that of samples) after "
                 f"{_millions(shipped['images'])}, where the law says {shipped['law']:.1f}. "
-                f"The aim, {aim:.1f}, would take {_millions(law.images_for(aim))} ({_millions(needed[0])} to "
-                f"{_millions(needed[-1])} by single seeds), {hours * law.images_for(aim):,.0f} "
-                "hours of this core."
+                f"The aim, {aim:.1f}, would take {_millions(law.images_for(aim))} "
+                f"({_millions(needed[0])} to {_millions(needed[-1])} by single seeds), "
+                f"{hours * law.images_for(aim):,.0f} hours of this core."
             )
         return f"Trained at {asked['level']}², sampled with g = 1. {' '.join(said)}"
 
