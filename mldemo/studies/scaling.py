@@ -223,6 +223,7 @@ class Scaling(Study):
             last = min(law.images_for(aim), FURTHEST)
             reach = np.geomspace(asked["images"][size][0], last, 9).tolist()
             line(figure, 1, f"{size}, law to the aim", reach, [law.score(n) for n in reach])
+            figure.data[-1].mode = "lines"  # nothing was measured there
         return figure
 
 
