@@ -58,4 +58,4 @@ def test_what_is_said_follows_from_the_law() -> None:
     assert "4 hours of this core" in light and "100 hours of this core" in large
     rows = Scaling().rows(_record())
     assert [r["law"] for r in rows] == pytest.approx([r["fid"] for r in rows])
-    assert [r["CPU hours"] is None for r in rows] == [r["shipped"] for r in rows]
+    assert [r["CPU hours"] is None for r in rows] == [r["trained"] == "as shipped" for r in rows]

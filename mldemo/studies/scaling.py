@@ -160,7 +160,8 @@ class Scaling(Study):
             own = [c for c in values(record).values() if c["size"] == size]
             for shipped, images in sorted({(c["shipped"], c["images"]) for c in own}):
                 mine = [c for c in own if (c["shipped"], c["images"]) == (shipped, images)]
-                row: Record = {"size": size, "shipped": shipped, "images": images}
+                place = "as shipped" if shipped else "here"
+                row: Record = {"size": size, "trained": place, "images": images}
                 for name in JUDGES:
                     row[name], row[f"{name}, sd"] = spread([c[name] for c in mine])
                 row["law"] = law.score(images)
@@ -213,8 +214,8 @@ class Scaling(Study):
         titles = ("FID", "FID, second map")
         figure = panels(*titles, x="training images", log="xy")
         for size, law in self._laws(record).items():
-            for shipped, name in ((False, size), (True, f"{size}, as shipped")):
-                mine = [r for r in rows if (r["size"], r["shipped"]) == (size, shipped)]
+            for place, name in (("here", size), ("as shipped", f"{size}, as shipped")):
+                mine = [r for r in rows if (r["size"], r["trained"]) == (size, place)]
                 images = [r["images"] for r in mine]
                 for panel, key in enumerate(JUDGES, 1):
                     bars = [r[f"{key}, sd"] for r in mine]
@@ -223,7 +224,6 @@ class Scaling(Study):
             last = min(law.images_for(aim), FURTHEST)
             reach = np.geomspace(asked["images"][size][0], last, 9).tolist()
             line(figure, 1, f"{size}, law to the aim", reach, [law.score(n) for n in reach])
-            figure.data[-1].mode = "lines"  # nothing was measured there
         return figure
 
 
