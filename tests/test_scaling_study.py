@@ -59,3 +59,13 @@ def test_what_is_said_follows_from_the_law() -> None:
     rows = Scaling().rows(_record())
     assert [r["law"] for r in rows] == pytest.approx([r["fid"] for r in rows])
     assert [r["CPU hours"] is None for r in rows] == [r["trained"] == "as shipped" for r in rows]
+
+
+def test_the_range_is_that_of_single_seeds() -> None:
+    """Excesses of half, once and twice the law's need a quarter, once and four times its n."""
+    record = _record()
+    for name, cell in record["cells"].items():
+        factor = {"1": 2.0, "2": 0.5, "3": 1.0}[name[-1]]
+        cell["value"]["fid"] = 2 + factor * (cell["value"]["fid"] - 2)
+    light, _ = Scaling().conclusion(record).split("The large network")
+    assert "would take 4 million (1 million to 16 million by single seeds)" in light

@@ -46,7 +46,7 @@ FURTHEST = 1e10  # images, to which the figure draws a law
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """p + a n^(-b) with a, b > 0: the score after n training images."""
+    """p + a n^(-b) with a > 0: the score after n training images, falling to p if b > 0."""
 
     limit: float
     factor: float
